@@ -1,0 +1,115 @@
+"""Column names, written once, and the schemas of every table that crosses a module's boundary.
+
+null = not observed, 0 = a measured zero; NaN never gets here. Times are UTC, to the microsecond.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from telemetry.errors import SchemaError
+
+ENTITY: Final = "entity"
+"""The key columns of an entity joined by `/`, e.g. `acme/eu`."""
+COHORT: Final = "cohort"
+AT: Final = "at"
+OBSERVED: Final = "observed"
+"""True where at least one parameter of the minute was measured."""
+PARAMETER: Final = "parameter"
+TARGET: Final = "target"
+SPLIT: Final = "split"
+NEWCOMER: Final = "newcomer"
+START: Final = "start"
+END: Final = "end"
+"""End of a period, exclusive."""
+KIND: Final = "kind"
+FIRST_SEEN: Final = "first_seen"
+SOURCE: Final = "source"
+ROW: Final = "row"
+REASON: Final = "reason"
+TEXT: Final = "text"
+
+LEAD: Final = "lead_minutes"
+ACTUAL: Final = "actual"
+FORECAST: Final = "forecast"
+PERSISTENCE: Final = "persistence"
+ORACLE: Final = "oracle"
+SIGMA: Final = "sigma"
+SURPRISE: Final = "surprise"
+VERDICT: Final = "verdict"
+SCORE: Final = "score"
+LABEL: Final = "label"
+STATE: Final = "state"
+RELEASE: Final = "release"
+INCIDENT: Final = "incident"
+PEAK: Final = "peak"
+MEAN: Final = "mean"
+SD: Final = "sd"
+COUNT: Final = "count"
+THRESHOLD: Final = "threshold"
+
+TIME: Final = pl.Datetime("us", "UTC")
+Schema = Mapping[str, pl.DataType | type[pl.DataType]]
+
+
+def grid_schema(parameters: tuple[str, ...]) -> Schema:
+    """One row per entity and cadence step: `entity, at, observed`, then every parameter as Float64 (null = not observed)."""
+    return {ENTITY: pl.String, AT: TIME, OBSERVED: pl.Boolean, **dict.fromkeys(parameters, pl.Float64)}
+
+
+ENTITIES: Final[Schema] = {ENTITY: pl.String, COHORT: pl.String, FIRST_SEEN: TIME}
+LABELS: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME, KIND: pl.String}
+QUARANTINE: Final[Schema] = {SOURCE: pl.String, ROW: pl.Int64, REASON: pl.String, TEXT: pl.String}
+SCALES: Final[Schema] = {ENTITY: pl.String, PARAMETER: pl.String, MEAN: pl.Float64, SD: pl.Float64, COUNT: pl.Int64}
+FORECASTS: Final[Schema] = {
+    ENTITY: pl.String,
+    AT: TIME,
+    TARGET: pl.String,
+    LEAD: pl.Int32,
+    ACTUAL: pl.Float32,
+    FORECAST: pl.Float32,
+    PERSISTENCE: pl.Float32,
+    SIGMA: pl.Float32,
+    NEWCOMER: pl.Boolean,
+    LABEL: pl.Boolean,
+}
+"""What a model (or baseline) said for minute `at`, `lead_minutes` before it, beside what came; canonical units; observed rows only."""
+THRESHOLDS: Final[Schema] = {ENTITY: pl.String, TARGET: pl.String, LEAD: pl.Int32, SD: pl.Float64, THRESHOLD: pl.Float64, COUNT: pl.Int64}
+SCORES: Final[Schema] = {
+    ENTITY: pl.String,
+    AT: TIME,
+    TARGET: pl.String,
+    ACTUAL: pl.Float64,
+    FORECAST: pl.Float64,
+    SURPRISE: pl.Float64,
+    VERDICT: pl.String,
+    RELEASE: pl.String,
+}
+COVERAGE: Final[Schema] = {ENTITY: pl.String, AT: TIME, STATE: pl.String, RELEASE: pl.String}
+INCIDENTS: Final[Schema] = {
+    INCIDENT: pl.String,
+    ENTITY: pl.String,
+    START: TIME,
+    END: TIME,
+    PEAK: pl.Float64,
+    TARGET: pl.String,
+    RELEASE: pl.String,
+}
+
+
+def conform(frame: pl.DataFrame, schema: Schema, *, name: str) -> pl.DataFrame:
+    """`frame` with exactly the columns of `schema`, in its order.
+
+    Raises:
+        SchemaError: a column is missing, unknown or of another type.
+    """
+    found = dict(frame.schema)
+    missing = [column for column in schema if column not in found]
+    unknown = [column for column in found if column not in schema]
+    wrong = [f"{c} is {found[c]}, not {schema[c]}" for c in schema if c in found and found[c] != schema[c]]
+    if missing or unknown or wrong:
+        parts = (("missing", missing), ("unknown", unknown), ("types", wrong))
+        told = "; ".join(f"{what}: {', '.join(which)}" for what, which in parts if which)
+        raise SchemaError(f"The frame '{name}' is not what its boundary asks for: {told}.")
+    return frame.select(list(schema))
