@@ -1,7 +1,10 @@
 """The dense arrays that a network learns from and forecasts on. NumPy only: it travels to a bare GPU machine."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,3 +59,48 @@ class Panel:
     def steps(self) -> int:
         """T."""
         return int(self.values.shape[1])
+
+
+_ARRAYS: Final = ("values", "observed", "calendar", "newcomer", "part", "incident")
+
+
+def save(panel: Panel, *, folder: Path) -> None:
+    """Write the panel as plain `.npy` files and one `panel.json`, so that another process can map it into memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _ARRAYS:
+        np.save(folder / f"{name}.npy", getattr(panel, name), allow_pickle=False)
+    told = {
+        "entities": panel.entities,
+        "parameters": panel.parameters,
+        "targets": panel.targets,
+        "start_us": panel.start_us,
+        "cadence_seconds": panel.cadence_seconds,
+    }
+    (folder / "panel.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def load(folder: Path) -> Panel:
+    """The panel that `save` wrote, its arrays mapped read-only from disk."""
+    told = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    return Panel(
+        entities=tuple(told["entities"]),
+        parameters=tuple(told["parameters"]),
+        targets=tuple(told["targets"]),
+        start_us=told["start_us"],
+        cadence_seconds=told["cadence_seconds"],
+        **arrays,
+    )
+
+
+def rescale(
+    panel: Panel,
+    *,
+    old: tuple[NDArray[np.float64], NDArray[np.float64]],
+    new: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Panel:
+    """The same telemetry in other scales; each is (mean, deviation), f64[E, P] both."""
+    (mean, sd), (new_mean, new_sd) = old, new
+    factor, shift = sd / new_sd, (mean - new_mean) / new_sd
+    values = panel.values * factor[:, None, :].astype(np.float32) + shift[:, None, :].astype(np.float32)
+    return replace(panel, values=np.where(panel.observed, values, np.float32(0)))
