@@ -1,0 +1,108 @@
+"""Forecasts: a panel and a network's weights become what was expected at every step, before it came."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from models.config import Network
+from models.lstm import Carry, Steps, check, forecaster, rest
+from telemetry.panel import Panel
+
+CHUNK_ROWS = 49_152
+"""Entities times steps that are on the device at a time (2,048 steps of 24 entities): some 100 MB at 64 units."""
+CHUNK_STEPS = (64, 2_048)
+"""Fewest and most steps of a chunk."""
+
+
+def forecast(
+    panel: Panel,
+    *,
+    network: Network,
+    weights: dict[str, NDArray[np.float32]],
+    start: int,
+    stop: int,
+    entity_index: NDArray[np.int32] | None = None,
+    context: int | None = None,
+) -> NDArray[np.float32]:
+    """f32[E, stop - start, L, K]: the forecasts for steps `start` to `stop`, in scaled units, each made `lead` steps before.
+
+    The network's state is carried along the panel, so that a step costs the same however long its past is. Where the panel
+    begins too late for a lead, its forecast is 0: the training mean, which is all that is known.
+
+    Args:
+        panel: its parameters are those of the network, in order; its entities may be others.
+        network: whose weights these are.
+        weights: as `train.fit` gives them.
+        start: first step that is forecast.
+        stop: step after the last.
+        entity_index: i32[E], each entity's row in the network, -1 for one that it does not know; 0 to E - 1 by default.
+        context: steps of the past that the state is warmed up on before the first forecast is made; all of them by default.
+
+    Raises:
+        ValueError: the weights are not the network's, or the steps are not in the panel.
+    """
+    check(weights, network=network)
+    if not 0 <= start <= stop <= panel.steps:
+        raise ValueError(f"steps {start} to {stop} are not within the panel's {panel.steps}")
+    entities = len(panel.entities)
+    rows = np.arange(entities, dtype=np.int32) if entity_index is None else entity_index.astype(np.int32)
+    begin = 0 if context is None else max(0, start - max(network.leads) - context)
+    end = stop - min(network.leads)
+    chunk = _chunk_steps(entities, steps=end - begin)
+    forecasts = np.zeros((entities, stop - start, len(network.leads), len(network.targets)), dtype=np.float32)
+    device_weights = {name: jnp.asarray(weight) for name, weight in weights.items()}
+    carries = rest(network, batch=entities)
+    for first in range(begin, end, chunk):
+        steps = _steps(panel, first=first, last=min(first + chunk, end), length=chunk, rows=rows)
+        made, carries = _advance(device_weights, steps, carries, network=network)
+        _keep(np.asarray(made), forecasts=forecasts, made_at=first - start, leads=network.leads)
+    return forecasts
+
+
+def _chunk_steps(entities: int, *, steps: int) -> int:
+    """Steps per call, a power of two: panels of about the same size share a compilation.
+
+    >>> _chunk_steps(24, steps=86_400), _chunk_steps(500, steps=86_400), _chunk_steps(24, steps=200)
+    (2048, 128, 256)
+    """
+    fewest, most = CHUNK_STEPS
+    wanted = min(CHUNK_ROWS // max(entities, 1) + 1, most)
+    fitting = 1 << (wanted.bit_length() - 1)
+    return max(fewest, min(fitting, 1 << max(steps - 1, 1).bit_length()))
+
+
+def _steps(panel: Panel, *, first: int, last: int, length: int, rows: NDArray[np.int32]) -> Steps:
+    """The panel's steps, time-major, filled up to `length` with steps in which nothing is observed."""
+    fill = length - (last - first)
+    observed = panel.observed[:, first:last].swapaxes(0, 1)
+    values = np.where(observed, panel.values[:, first:last].swapaxes(0, 1), np.float32(0))
+    return Steps(
+        values=jnp.asarray(np.pad(values, ((0, fill), (0, 0), (0, 0)))),
+        missing=jnp.asarray(np.pad(~observed, ((0, fill), (0, 0), (0, 0)), constant_values=True)),
+        calendar=jnp.asarray(np.pad(panel.calendar[first:last], ((0, fill), (0, 0))))[:, None],
+        newcomer=jnp.asarray(np.pad(panel.newcomer[:, first:last].T, ((0, fill), (0, 0)))),
+        entity=jnp.asarray(rows),
+    )
+
+
+@partial(jax.jit, static_argnames=("network",), donate_argnames=("carries",))
+def _advance(weights: dict[str, Array], steps: Steps, carries: tuple[Carry, ...], *, network: Network) -> tuple[Array, tuple[Carry, ...]]:
+    """Forecasts f32[step, E, L, K] made at a chunk's steps, and the state after it."""
+    everyone = (*steps.newcomer.shape, steps.calendar.shape[-1])
+    steps = steps._replace(calendar=jnp.broadcast_to(steps.calendar, everyone))
+    made, carries = forecaster(network, weights=weights).__call__(steps, carries=carries)
+    return made, carries
+
+
+def _keep(made: NDArray[np.float32], *, forecasts: NDArray[np.float32], made_at: int, leads: tuple[int, ...]) -> None:
+    """Put forecasts f32[step, E, L, K], the first made at step `made_at` of the result, at the steps that they are for."""
+    length = forecasts.shape[1]
+    for index, lead in enumerate(leads):
+        offset = made_at + lead
+        low, high = max(0, offset), min(length, offset + made.shape[0])
+        if low < high:
+            forecasts[:, low:high, index] = made[low - offset : high - offset, :, index].swapaxes(0, 1)

@@ -1,0 +1,121 @@
+"""Which windows a training sees: NumPy only, on the host, vectorised over all entities and start steps.
+
+A window is a row of four integers: entity, start, whether its entity is told, whether it is shown as a newcomer's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import Network, Training
+from telemetry.panel import Panel, Part
+
+LAST_STEP_WINDOWS = 32_768
+"""Windows of an epoch at most when only their last step is judged: one for every minute would make an epoch take an hour."""
+LAST_STEP_VALIDATION = 4_096
+
+Windows = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Draws the windows of each epoch.
+
+    Attributes:
+        worth: bool[E, T], whether a window that starts there has anything to learn.
+        training: how windows are cut.
+        batches: training steps of an epoch, the same for all epochs.
+        batch: windows of a training step.
+    """
+
+    worth: NDArray[np.bool_]
+    training: Training
+    batches: int
+    batch: int
+
+    def draw(self, epoch: int) -> Windows:
+        """i32[batches, batch, 4]: the windows of an epoch, in random order.
+
+        With `every_step` they tile every entity's time from a random phase, so that an epoch judges every step about once.
+        What does not fill the last batch is left out or made up for by repeating a few.
+        """
+        random = np.random.default_rng([self.training.seed, epoch])
+        if self.training.supervision == "last_step":
+            entity, start = np.nonzero(self.worth)
+        else:
+            phase: NDArray[np.int64] = random.integers(_stride(self.training), size=self.worth.shape[:1])
+            entity, start = _tiles(self.worth, phase=phase, stride=_stride(self.training))
+        chosen = np.resize(random.permutation(entity.size), self.batches * self.batch)
+        hidden = random.random(chosen.size) < self.training.unknown_share
+        # A hidden entity is either unknown or a newcomer: so the flag is learned, although newcomers' days are left out.
+        newcomer = hidden & (random.random(chosen.size) < 0.5)
+        windows = np.stack([entity[chosen], start[chosen], ~hidden, newcomer], axis=1)
+        return windows.astype(np.int32).reshape(self.batches, self.batch, 4)
+
+
+def sampler(learnable: NDArray[np.bool_], *, network: Network, training: Training) -> Sampler:
+    """The sampler over the steps bool[E, T] from which something can be learned; `worth` is empty where there are none."""
+    worth = _worth(learnable, network=network, training=training)
+    count = int(worth.sum())
+    windows = min(count, LAST_STEP_WINDOWS) if training.supervision == "last_step" else round(count / _stride(training))
+    batch = max(1, min(training.batch, windows))
+    return Sampler(worth=worth, training=training, batches=max(1, round(windows / batch)), batch=batch)
+
+
+def validation(judged: NDArray[np.bool_], *, network: Network, training: Training, batch: int) -> Windows:
+    """i32[batches, batch, 4]: the same windows for every epoch, over the steps bool[E, T] to validate on; no batch if there are none."""
+    worth = _worth(judged, network=network, training=training)
+    if training.supervision == "last_step":
+        entity, start = np.nonzero(worth)
+        spread = np.linspace(0, max(entity.size - 1, 0), min(entity.size, LAST_STEP_VALIDATION)).astype(np.int64)
+        entity, start = entity[spread], start[spread]
+    else:
+        entity, start = _tiles(worth, phase=np.zeros(worth.shape[0], dtype=np.int64), stride=_stride(training))
+    batches = -(-entity.size // batch)
+    filled = np.resize(np.arange(entity.size), batches * batch)
+    windows = np.stack([entity[filled], start[filled], np.ones_like(filled), np.zeros_like(filled)], axis=1)
+    return windows.astype(np.int32).reshape(batches, batch, 4)
+
+
+def shown(panel: Panel) -> NDArray[np.bool_]:
+    """bool[E, T, P]: what training may look at. Neither newcomers' days nor incidents, not even as the past of other steps."""
+    return panel.observed & ~(panel.newcomer | panel.incident)[..., None]
+
+
+def judged(panel: Panel, *, part: Part) -> NDArray[np.bool_]:
+    """bool[E, T]: the steps of a part that forecasts may be held against."""
+    visible = (panel.part == part) & ~panel.newcomer & ~panel.incident
+    told: NDArray[np.bool_] = visible & panel.observed[..., np.array(panel.targets)].any(axis=-1)
+    return told
+
+
+def _stride(training: Training) -> int:
+    """Distance of two windows' starts, such that their judged steps meet without overlapping."""
+    return training.time_steps - training.first_judged
+
+
+def _worth(steps: NDArray[np.bool_], *, network: Network, training: Training) -> NDArray[np.bool_]:
+    """bool[E, T]: whether a window that starts there makes a forecast for any of the steps bool[E, T]."""
+    entities, length = steps.shape
+    reach = training.time_steps + max(network.leads)
+    padded = np.zeros((entities, length + reach), dtype=bool)
+    padded[:, :length] = steps
+    made_for = np.zeros((entities, length + training.time_steps), dtype=bool)
+    for lead in network.leads:
+        made_for |= padded[:, lead : lead + made_for.shape[1]]
+    before = np.zeros((entities, made_for.shape[1] + 1), dtype=np.int32)
+    np.cumsum(made_for, axis=1, out=before[:, 1:])
+    first, end = training.first_judged, training.time_steps
+    worth: NDArray[np.bool_] = before[:, end : end + length] > before[:, first : first + length]
+    return worth
+
+
+def _tiles(worth: NDArray[np.bool_], *, phase: NDArray[np.int64], stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Entity and start of every window worth its work, starts a stride apart from each entity's phase on."""
+    length = worth.shape[1]
+    starts = phase[:, None] + np.arange(-(-length // stride)) * stride
+    inside = starts < length
+    keep = inside & np.take_along_axis(worth, np.minimum(starts, length - 1), axis=1)
+    entity, tile = np.nonzero(keep)
+    return entity, starts[entity, tile]
