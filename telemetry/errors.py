@@ -10,6 +10,8 @@ TidewatchError
 │   └── NaiveTimeError       a time without a zone, and none declared
 ├── UnitError                a unit that is unknown or of another dimension
 ├── SchemaError              a frame that is not what the boundary asks for
+├── FleetError               a simulated fleet that cannot be made as asked
+│   └── UnknownFaultError    a fault that cannot be planted
 ├── DataCheckError           telemetry that fails its checks (raised in `validation`)
 ├── TrainingError            a training that cannot go on (raised in `models`)
 └── ReleaseError             a release that is missing, revoked or damaged (raised in `serving`)
@@ -74,6 +76,18 @@ class UnitError(TidewatchError):
 
 class SchemaError(TidewatchError):
     """A frame has not the columns or types that its boundary asks for."""
+
+
+class FleetError(TidewatchError):
+    """A simulated fleet cannot be made as it was asked for."""
+
+
+class UnknownFaultError(FleetError):
+    """A fault's name says nothing that could be planted."""
+
+    def __init__(self, *, fault: str, known: tuple[str, ...]) -> None:
+        self.fault, self.known = fault, known
+        super().__init__(f"'{fault}' is no fault that can be planted.", hint=f"known are, for example, {', '.join(known)}.")
 
 
 class DataCheckError(TidewatchError):
