@@ -29,6 +29,9 @@ SOURCE: Final = "source"
 ROW: Final = "row"
 REASON: Final = "reason"
 TEXT: Final = "text"
+FINGERPRINT: Final = "fingerprint"
+ROWS_IN: Final = "rows_in"
+ROWS_QUARANTINED: Final = "rows_quarantined"
 
 LEAD: Final = "lead_minutes"
 ACTUAL: Final = "actual"
@@ -61,6 +64,8 @@ def grid_schema(parameters: tuple[str, ...]) -> Schema:
 ENTITIES: Final[Schema] = {ENTITY: pl.String, COHORT: pl.String, FIRST_SEEN: TIME}
 LABELS: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME, KIND: pl.String}
 QUARANTINE: Final[Schema] = {SOURCE: pl.String, ROW: pl.Int64, REASON: pl.String, TEXT: pl.String}
+SOURCES: Final[Schema] = {SOURCE: pl.String, FINGERPRINT: pl.String, ROWS_IN: pl.Int64, ROWS_QUARANTINED: pl.Int64, AT: TIME}
+"""The files that were ingested, and when."""
 SCALES: Final[Schema] = {ENTITY: pl.String, PARAMETER: pl.String, MEAN: pl.Float64, SD: pl.Float64, COUNT: pl.Int64}
 FORECASTS: Final[Schema] = {
     ENTITY: pl.String,

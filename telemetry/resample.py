@@ -1,0 +1,122 @@
+"""Readings -> grid: one row per entity and cadence step between its first and last reading, null = not observed.
+
+The grid holds what was measured. What an unobserved step stands for (the contract's `missing` policy) is a matter of reading it:
+`fill` is applied by `Lake.grid`, after late rows have found their place, so that a filled value never hides a measured one.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+import polars as pl
+
+from telemetry.contract import Contract, Parameter
+from telemetry.errors import BadValueError
+from telemetry.schema import AT, COHORT, END, ENTITIES, ENTITY, FIRST_SEEN, KIND, LABEL, LABELS, OBSERVED, START, conform, grid_schema
+
+LABELLED: Final = "labelled"
+"""The kind of an incident that a label column tells."""
+MOST_STEPS_PER_READING: Final = 10
+ROOM_STEPS: Final = 5_000_000
+"""A grid may have this many steps, and `MOST_STEPS_PER_READING` for every reading."""
+_RUN: Final = "__run__"
+
+
+def to_grid(readings: pl.LazyFrame, *, contract: Contract) -> pl.LazyFrame:
+    """The grid of `readings`, sorted by entity and time: sum or mean per parameter over the readings of a step.
+
+    Args:
+        readings: `telemetry.columns.readings_schema`, in any order.
+        contract: its cadence and aggregations; steps are whole multiples of the cadence since 1970-01-01 UTC.
+
+    Raises:
+        BadValueError: the readings are so far apart that nearly all of the grid would be empty.
+    """
+    step = pl.col(AT).dt.truncate(contract.time.cadence)
+    measured = [_aggregated(name, parameter=parameter) for name, parameter in contract.parameters.items()]
+    steps = readings.with_columns(step).collect(engine="in-memory")
+    if steps.select(ENTITY, AT).is_duplicated().any():  # else every reading is its own step, and the costly part is left out
+        steps = steps.lazy().group_by(ENTITY, AT).agg(measured).collect(engine="in-memory")  # sums in the readings' order
+    _refuse_emptiness(steps, cadence=contract.time.cadence)
+    observed = pl.any_horizontal(pl.col(contract.names).is_not_null()).alias(OBSERVED)
+    grid = steps.lazy().with_columns(observed).select(list(grid_schema(contract.names)))
+    return complete(grid, cadence=contract.time.cadence)
+
+
+def complete(grid: pl.LazyFrame, *, cadence: timedelta) -> pl.LazyFrame:
+    """`grid` sorted by entity and time, with an unobserved row for every step that is missing between two rows of an entity."""
+    gaps = (
+        grid.select(ENTITY, AT)
+        .sort(ENTITY, AT)
+        .with_columns(pl.col(AT).shift(1).over(ENTITY).alias(START))
+        .filter(pl.col(AT) - pl.col(START) > cadence)
+        .select(ENTITY, pl.datetime_ranges(pl.col(START), pl.col(AT), interval=cadence, closed="none").alias(AT))
+        .explode(AT)
+        .with_columns(pl.lit(value=False).alias(OBSERVED))
+    )
+    return pl.concat([grid, gaps], how="diagonal").sort(ENTITY, AT)
+
+
+def fill(grid: pl.LazyFrame, *, contract: Contract) -> pl.LazyFrame:
+    """A complete `grid` by the contract's missing policies; `observed` still tells what was measured."""
+    policies = [_filled(name, parameter=parameter) for name, parameter in contract.parameters.items() if parameter.missing != "mark"]
+    return grid.with_columns(policies) if policies else grid
+
+
+def lookback(contract: Contract) -> timedelta:
+    """How far before its first step a part of the grid must be read for `fill` to be right."""
+    steps = [parameter.previous_steps for parameter in contract.parameters.values() if parameter.missing == "previous"]
+    return contract.time.cadence * max(steps, default=0)
+
+
+def labels_from(readings: pl.LazyFrame, *, contract: Contract) -> pl.DataFrame:
+    """The incidents that the label column tells: runs of steps with a labelled reading, END exclusive.
+
+    Returns:
+        LABELS, empty where the contract names no label column.
+    """
+    if contract.label_column is None:
+        return pl.DataFrame(schema=LABELS)
+    cadence = contract.time.cadence
+    run = pl.col(AT) - cadence * pl.int_range(pl.len()).over(ENTITY)
+    labels = (
+        readings.filter(LABEL)
+        .select(ENTITY, pl.col(AT).dt.truncate(cadence))
+        .unique()
+        .sort(ENTITY, AT)
+        .group_by(ENTITY, run.alias(_RUN))
+        .agg(pl.col(AT).min().alias(START), (pl.col(AT).max() + cadence).alias(END))
+        .select(ENTITY, START, END, pl.lit(LABELLED).alias(KIND))
+        .sort(ENTITY, START)
+    )
+    return conform(labels.collect(), LABELS, name="labels")
+
+
+def entities_from(readings: pl.LazyFrame) -> pl.DataFrame:
+    """Who is in `readings`, of which cohort, and since when: ENTITIES, sorted by entity."""
+    cohort = pl.col(COHORT).sort_by(AT).last()
+    seen = readings.group_by(ENTITY).agg(cohort, pl.col(AT).min().alias(FIRST_SEEN)).sort(ENTITY).collect()
+    return conform(seen, ENTITIES, name="entities")
+
+
+def _refuse_emptiness(steps: pl.DataFrame, *, cadence: timedelta) -> None:
+    """One stray time of years ago would make millions of empty steps."""
+    span = (pl.col(AT).max() - pl.col(AT).min()).dt.total_seconds() // int(cadence.total_seconds()) + 1
+    spans = steps.group_by(ENTITY).agg(pl.len().alias("readings"), span.alias("steps"), pl.col(AT).min())
+    if spans["steps"].sum() <= MOST_STEPS_PER_READING * steps.height + ROOM_STEPS:
+        return
+    worst = spans.sort(pl.col("steps") / pl.col("readings")).row(-1, named=True)
+    told = f"{worst[ENTITY]} has {worst['readings']} readings since {worst[AT]}, and would have {worst['steps']} steps, nearly all empty."
+    raise BadValueError(told, hint="a time is probably wrong; otherwise declare a coarser time.cadence_seconds.")
+
+
+def _aggregated(name: str, *, parameter: Parameter) -> pl.Expr:
+    """A step without a single measured value has none: the sum of nothing is null here, not 0."""
+    if parameter.aggregation == "mean":
+        return pl.col(name).mean()
+    return pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name)
+
+
+def _filled(name: str, *, parameter: Parameter) -> pl.Expr:
+    if parameter.missing == "zero":
+        return pl.col(name).fill_null(0.0)
+    return pl.col(name).forward_fill(limit=parameter.previous_steps).over(ENTITY)
