@@ -1,0 +1,123 @@
+"""Forecasts as a frame: what a model said in scaled units, told in canonical units beside what came and beside the last value."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from telemetry.panel import Panel, Part
+from telemetry.scaling import matrices
+from telemetry.schema import (
+    ACTUAL,
+    AT,
+    ENTITY,
+    FORECAST,
+    FORECASTS,
+    LABEL,
+    LEAD,
+    NEWCOMER,
+    PERSISTENCE,
+    SIGMA,
+    TARGET,
+    TIME,
+    conform,
+)
+
+MICROSECONDS = 1_000_000
+
+
+def tell(
+    panel: Panel, forecasts: NDArray[np.float32], *, leads: Sequence[int], scales: pl.DataFrame, start: int, part: Part | None = None
+) -> pl.DataFrame:
+    """FORECASTS of all entities; see `tell_each`, which needs a fraction of the memory."""
+    told = list(tell_each(panel, forecasts, leads=leads, scales=scales, start=start, part=part))
+    return pl.concat(told) if told else pl.DataFrame(schema=FORECASTS)
+
+
+def tell_each(
+    panel: Panel, forecasts: NDArray[np.float32], *, leads: Sequence[int], scales: pl.DataFrame, start: int, part: Part | None = None
+) -> Iterator[pl.DataFrame]:
+    """FORECASTS of one entity after the other, each sorted by time, target and lead.
+
+    A row is told where the target was observed and the forecast had a step to be made at (none for the first `lead` steps of the panel).
+    A forecast that is no finite number is null: whoever judges it counts it as a miss.
+
+    Args:
+        panel: the scaled data, and what each step is used for.
+        forecasts: f32[entity, step, lead, target], scaled, FOR the steps from `start` on, made `lead` steps before.
+        leads: steps ahead, in the order of the third axis.
+        scales: SCALES with which the panel was scaled.
+        start: the panel's step that is the first of `forecasts`.
+        part: only the steps of this part; all by default.
+    """
+    entities, steps, _, targets = forecasts.shape
+    if (entities, targets) != (len(panel.entities), len(panel.targets)) or start + steps > panel.steps:
+        raise ValueError(
+            f"forecasts f32{list(forecasts.shape)} from step {start} do not fit a panel of {len(panel.entities)} entities, "
+            f"{panel.steps} steps and {len(panel.targets)} targets"
+        )
+    mean, sd = matrices(scales, entities=panel.entities, parameters=panel.target_names)
+    for entity in range(entities):
+        yield _entity(panel, forecasts[entity], entity=entity, leads=leads, mean=mean[entity], sd=sd[entity], start=start, part=part)
+
+
+def _entity(
+    panel: Panel,
+    forecasts: NDArray[np.float32],
+    *,
+    entity: int,
+    leads: Sequence[int],
+    mean: NDArray[np.float64],
+    sd: NDArray[np.float64],
+    start: int,
+    part: Part | None,
+) -> pl.DataFrame:
+    """FORECASTS of one entity; forecasts: f32[step, lead, target]."""
+    steps = forecasts.shape[0]
+    values = panel.values[entity][:, list(panel.targets)]
+    observed = panel.observed[entity][:, list(panel.targets)]
+    told = observed[start : start + steps].copy()
+    if part is not None:
+        told &= (panel.part[entity, start : start + steps] == part)[:, None]
+    could_be_made = start + np.arange(steps)[:, None] >= np.asarray(leads)
+    row, target, lead = np.nonzero(told[:, :, None] & could_be_made[:, None, :])
+    step = start + row
+    last = _last_observed(observed)[np.maximum(step - np.asarray(leads)[lead], 0), target]
+
+    def canonical(scaled: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (scaled * sd[target] + mean[target]).astype(np.float32)
+
+    frame = pl.DataFrame(
+        {
+            AT: pl.Series(panel.start_us + step * panel.cadence_seconds * MICROSECONDS).cast(TIME),
+            TARGET: pl.Series(panel.target_names, dtype=pl.String).gather(target),
+            LEAD: pl.Series(leads, dtype=pl.Int32).gather(lead),
+            ACTUAL: canonical(values[step, target]),
+            FORECAST: canonical(forecasts[row, lead, target]),
+            PERSISTENCE: canonical(values[last, target]),
+            SIGMA: sd[target].astype(np.float32),
+            NEWCOMER: panel.newcomer[entity, step],
+            LABEL: panel.incident[entity, step],
+            "known": last >= 0,
+        }
+    )
+    return conform(
+        frame.with_columns(
+            pl.lit(panel.entities[entity]).alias(ENTITY),
+            pl.when(pl.col(FORECAST).is_finite()).then(FORECAST).alias(FORECAST),
+            pl.when("known").then(PERSISTENCE).alias(PERSISTENCE),
+        ).drop("known"),
+        FORECASTS,
+        name="forecasts",
+    )
+
+
+def _last_observed(observed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """i64[step, target]: the last step at or before each at which the target was observed, -1 before the first.
+
+    >>> _last_observed(np.array([[False], [True], [False], [True]])).ravel().tolist()
+    [-1, 1, 1, 3]
+    """
+    steps = np.where(observed, np.arange(observed.shape[0])[:, None], -1)
+    return np.maximum.accumulate(steps, axis=0)
