@@ -1,0 +1,149 @@
+"""From surprises to incidents of an entity, and from incidents to what was found, missed and falsely told.
+
+An entity is anomalous in a step in which any of its targets has a surprise above 1. An incident opens when `open_minutes` of
+`open_within` steps are anomalous, and closes after `close_minutes` steps without an anomalous one (all counted in steps of the cadence,
+which are minutes by default). It begins with the first anomalous step of those that opened it and ends right after its last one.
+
+Silence is an incident of its own, with the target `silence`: an entity that was reporting (rows in `open_minutes` of the last
+`open_within` steps) has no row for `open_within` steps or more. It lasts from the first missing step until rows come again; its peak is
+the number of missing steps as a share of `open_within`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import polars as pl
+
+from telemetry.contract import Thresholds
+from telemetry.schema import AT, END, ENTITY, INCIDENT, INCIDENTS, LABELS, PEAK, RELEASE, SCORES, START, SURPRISE, TARGET, TIME, conform
+
+SILENCE: Final = "silence"
+FOUND: Final = "found"
+FALSE: Final = "false"
+MINUTES_TO_DETECT: Final = "minutes_to_detect"
+KEY: Final = "key"
+TOLERANCE_MINUTES: Final = 10
+"""A label of a minute or two ends before so many anomalous steps have come as open an incident; its wake is still its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """Incidents beside labels.
+
+    Attributes:
+        found: labels that some incident overlaps.
+        missed: labels that none does.
+        false: incidents that overlap no label.
+        labels: LABELS with `key` (entity and start), `found`, and `minutes_to_detect`: from the label's start to the start of its first
+            incident, 0 if that came before, null if missed. The incident is announced up to `open_within` - 1 steps after its start.
+        incidents: INCIDENTS with `false`.
+    """
+
+    found: int
+    missed: int
+    false: int
+    labels: pl.DataFrame
+    incidents: pl.DataFrame
+
+    @property
+    def found_keys(self) -> frozenset[str]:
+        """The keys of the labels that were found, for the gate."""
+        return frozenset(self.labels.filter(FOUND).get_column(KEY).to_list())
+
+
+def open_incidents(scores: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int, until: datetime | None = None) -> pl.DataFrame:
+    """INCIDENTS of all entities, by entity and start.
+
+    Args:
+        scores: SCORES of one release, in any order.
+        policy: when an incident opens and closes.
+        cadence_seconds: length of a step.
+        until: end (exclusive) of what could have been reported; an entity that is silent then is so until then. Default: right after
+            the last row of any entity.
+    """
+    cadence = timedelta(seconds=cadence_seconds)
+    rows = conform(scores, SCORES, name="scores")
+    end = pl.col(AT).max() + cadence if until is None else pl.lit(until, dtype=TIME)
+    steps = rows.lazy().group_by(ENTITY, AT).agg(_worst(), pl.col(SURPRISE).max().alias(PEAK), pl.col(RELEASE).first()).sort(ENTITY, AT)
+    told = pl.concat([_surprises(steps, policy=policy, cadence=cadence), _silences(steps, policy=policy, cadence=cadence, end=end)])
+    named = told.sort(ENTITY, START, TARGET).with_columns(_name().alias(INCIDENT)).select(list(INCIDENTS)).collect()
+    return conform(named, INCIDENTS, name="incidents")
+
+
+def _worst() -> pl.Expr:
+    """The target with the greatest surprise, the first by name among equals."""
+    return pl.col(TARGET).sort_by([pl.col(SURPRISE).fill_null(-1.0), TARGET], descending=[True, False]).first()
+
+
+def _surprises(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta) -> pl.LazyFrame:
+    """Incidents of anomalous steps."""
+    since_last = pl.col(AT) - pl.col(AT).shift(1).over(ENTITY)
+    opening = pl.col(AT).shift(policy.open_minutes - 1).over(ENTITY)
+    opens = pl.col(AT) - opening <= (policy.open_within - 1) * cadence
+    anomalous = (
+        steps.filter(pl.col(PEAK) > 1)
+        .with_columns((since_last > policy.close_minutes * cadence).fill_null(True).cum_sum().over(ENTITY).alias("run"))
+        .with_columns(pl.when(opens).then(opening).alias("opening"))
+        .with_columns(pl.max_horizontal(pl.col("opening").min(), pl.col(AT).min()).over(ENTITY, "run").alias(START))
+    )
+    worst = pl.col(PEAK).arg_max()
+    return (
+        anomalous.filter(pl.col("opening").is_not_null().any().over(ENTITY, "run"), pl.col(AT) >= pl.col(START))
+        .group_by(ENTITY, "run", START)
+        .agg((pl.col(AT).max() + cadence).alias(END), pl.col(PEAK).max(), pl.col(TARGET).get(worst), pl.col(RELEASE).first())
+        .select(ENTITY, START, END, PEAK, TARGET, RELEASE)
+    )
+
+
+def _silences(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta, end: pl.Expr) -> pl.LazyFrame:
+    """Incidents of missing rows."""
+    reported = pl.col(AT) - pl.col(AT).shift(policy.open_minutes - 1).over(ENTITY) <= (policy.open_within - 1) * cadence
+    back = pl.col(AT).shift(-1).over(ENTITY).fill_null(end)
+    missing = (pl.col(END) - pl.col(START)).dt.total_microseconds() / (cadence / timedelta(microseconds=1))
+    return (
+        steps.with_columns((pl.col(AT) + cadence).alias(START), back.alias(END), reported.alias("reported"))
+        .filter("reported", missing >= policy.open_within)
+        .select(ENTITY, START, END, (missing / policy.open_within).alias(PEAK), pl.lit(SILENCE).alias(TARGET), RELEASE)
+    )
+
+
+def _name() -> pl.Expr:
+    """An incident's id: the same whenever and however often the same stretch is scored."""
+    silent = pl.when(pl.col(TARGET) == SILENCE).then(pl.lit("/silence")).otherwise(pl.lit(""))
+    return pl.concat_str(_entity_and_start(), silent)
+
+
+def _entity_and_start() -> pl.Expr:
+    """For example `acme/eu@2026-01-31T09:15:00Z`."""
+    return pl.concat_str(pl.col(ENTITY), pl.lit("@"), pl.col(START).dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def match(incidents: pl.DataFrame, *, labels: pl.DataFrame, tolerance_minutes: int = TOLERANCE_MINUTES) -> Matched:
+    """Which labels were found and which incidents are false.
+
+    An incident and a label of its entity belong together if they overlap, the label's end being `tolerance_minutes` later. There is no
+    point adjustment: an incident is one incident, however much of a label it covers.
+
+    Args:
+        incidents: INCIDENTS.
+        labels: LABELS.
+        tolerance_minutes: how long after a label's end an incident may still begin.
+    """
+    told = conform(incidents, INCIDENTS, name="incidents").with_row_index("incident_row")
+    asked = conform(labels, LABELS, name="labels").with_row_index("label_row")
+    late = pl.col("label_end") + timedelta(minutes=tolerance_minutes)
+    periods = asked.select(ENTITY, "label_row", pl.col(START).alias("label_start"), pl.col(END).alias("label_end"))
+    pairs = told.join(periods, on=ENTITY).filter(pl.col(START) < late, pl.col(END) > pl.col("label_start"))
+    wait = (pl.col(START) - pl.col("label_start")).dt.total_seconds().clip(lower_bound=0) / 60
+    first = pairs.group_by("label_row").agg(wait.min().alias(MINUTES_TO_DETECT))
+    found = (
+        asked.join(first, on="label_row", how="left", maintain_order="left")
+        .with_columns(pl.col(MINUTES_TO_DETECT).is_not_null().alias(FOUND))
+        .with_columns(_entity_and_start().alias(KEY))
+        .drop("label_row")
+    )
+    in_a_pair = pl.col("incident_row").is_in(pairs.get_column("incident_row").implode())
+    judged = told.with_columns((~in_a_pair).alias(FALSE)).drop("incident_row")
+    hits, false = int(found.get_column(FOUND).sum()), int(judged.get_column(FALSE).sum())
+    return Matched(found=hits, missed=found.height - hits, false=false, labels=found, incidents=judged)
