@@ -56,7 +56,7 @@ def publish(lake: Lake, *, release: str, folder: Path, at: datetime, metrics: Fi
     Raises:
         ReleaseError: the release is not in `folder`, or is damaged.
     """
-    load(folder / release)
+    load(release, folder=folder)
     standing = champion(lake)
     if standing is None or standing.release != release:
         _append(lake, event=PUBLISH, release=release, at=at, reason=reason, metrics=metrics)

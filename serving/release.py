@@ -104,7 +104,7 @@ def compose(
     scales = conform(scales, SCALES, name="scales").sort(ENTITY, PARAMETER)
     thresholds = conform(thresholds, THRESHOLDS, name="thresholds").sort(ENTITY, TARGET, LEAD)
     files = {
-        WEIGHTS: save_safetensors({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}),
+        WEIGHTS: _safetensors(weights),
         SCALES_FILE: _parquet(scales),
         THRESHOLDS_FILE: _parquet(thresholds),
         CONTRACT: _json(contract),
@@ -137,7 +137,7 @@ def write(release: Release, *, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / release.id
     if place.exists():
-        load(place)
+        load(release.id, folder=folder)
         return place
     draft = Path(tempfile.mkdtemp(prefix=f".{release.id}-", dir=folder))
     try:
@@ -151,20 +151,22 @@ def write(release: Release, *, folder: Path) -> Path:
     return place
 
 
-def load(place: Path) -> Release:
-    """The release in the directory `place`, every byte of it verified.
+def load(identifier: str, *, folder: Path) -> Release:
+    """The release `identifier` in `folder`, every byte of it verified.
 
     Raises:
         ReleaseError: it is not there, lacks a file, has one too many, or anything in it was altered.
     """
-    if not place.is_dir() or place.is_symlink() or not IDENTIFIER.fullmatch(place.name):
-        raise ReleaseError(f"There is no release {place.name} in {place.parent}.", hint="see which there are: tidewatch releases.")
+    place = folder / identifier
+    if not IDENTIFIER.fullmatch(identifier) or place.is_symlink() or not place.is_dir():
+        there = sorted(entry.name for entry in folder.iterdir() if IDENTIFIER.fullmatch(entry.name)) if folder.is_dir() else []
+        raise ReleaseError(f"There is no release {identifier!r} in {folder}; there are: {', '.join(there) or 'none'}.")
     files = _read(place)
     manifest = _verified(files, place=place)
     try:
         return Release(
             id=place.name,
-            weights=load_safetensors(files[WEIGHTS]),
+            weights=_arrays(files[WEIGHTS]),
             network=manifest["network"],
             scales=conform(pl.read_parquet(io.BytesIO(files[SCALES_FILE])), SCALES, name="scales"),
             thresholds=conform(pl.read_parquet(io.BytesIO(files[THRESHOLDS_FILE])), THRESHOLDS, name="thresholds"),
@@ -179,7 +181,7 @@ def load(place: Path) -> Release:
 
 def same_bytes(release: Release, *, folder: Path) -> bool:
     """Whether what is written in `folder` is `release`, byte for byte, and composes to the same id again."""
-    there = load(folder / release.id)
+    there = load(release.id, folder=folder)
     again = compose(
         weights=there.weights,
         network=there.network,
@@ -191,6 +193,31 @@ def same_bytes(release: Release, *, folder: Path) -> bool:
     )
     content = {name: release.files[name] for name in CONTENT}
     return again.id == release.id and all(there.files[name] == again.files[name] == content[name] for name in CONTENT)
+
+
+def save_weights(weights: Weights, *, path: Path) -> None:
+    """Arrays in a safetensors file, for the way from training to release."""
+    path.write_bytes(_safetensors(weights))
+
+
+def load_weights(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The arrays that `save_weights` wrote.
+
+    Raises:
+        ReleaseError: the file is missing or holds no such arrays.
+    """
+    try:
+        return _arrays(path.read_bytes())
+    except (SafetensorError, OSError) as error:
+        raise ReleaseError(f"{path} holds no weights: {error}.", hint="train again: tidewatch retrain.") from error
+
+
+def _safetensors(weights: Weights) -> bytes:
+    return bytes(save_safetensors({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}))
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[np.float32]]:
+    return dict(load_safetensors(content))
 
 
 def _refuse_unusable(weights: Weights) -> None:
@@ -244,7 +271,7 @@ def _move(draft: Path, place: Path) -> None:
     except OSError:
         if not place.exists():
             raise
-        load(place)
+        load(place.name, folder=place.parent)
 
 
 def _read(place: Path) -> dict[str, bytes]:
