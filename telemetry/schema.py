@@ -81,6 +81,7 @@ FORECASTS: Final[Schema] = {
 }
 """What a model (or baseline) said for minute `at`, `lead_minutes` before it, beside what came; canonical units; observed rows only."""
 THRESHOLDS: Final[Schema] = {ENTITY: pl.String, TARGET: pl.String, LEAD: pl.Int32, SD: pl.Float64, THRESHOLD: pl.Float64, COUNT: pl.Int64}
+"""`sd` is the usual error as a share of the training deviation, `threshold` counts in it; a count of 0 marks a borrowed threshold."""
 SCORES: Final[Schema] = {
     ENTITY: pl.String,
     AT: TIME,
