@@ -120,11 +120,11 @@ def no_rows(file: SourceFile) -> EmptySourceError:
 
 def _candidates(source: Path) -> dict[str, Path]:
     """Every file of a known format, by the name that the pattern is searched in."""
+    if NEVER_READ in (source.name, source.parent.name):
+        return {}
     if source.is_file():
         return _known({source.as_posix(): source})
     if source.is_dir():
-        if source.name == NEVER_READ:
-            return {}
         found = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}
         return _known({name: path for name, path in found.items() if not _hidden(name)})
     root = Path(*source.parts[: _literal_parts(source)])
