@@ -1,0 +1,23 @@
+"""Every flow by the name that the command line, the deployments and the UI use."""
+
+from typing import Any
+
+from prefect import Flow
+
+from flows.check import check
+from flows.demo import demo
+from flows.ingest import ingest
+from flows.quality_report import quality_report
+from flows.recalibrate import recalibrate
+from flows.retrain import retrain
+from flows.rollback import rollback
+from flows.score import score
+
+FLOWS: dict[str, Flow[..., dict[str, Any]]] = {  # Any: plain JSON
+    flow.name: flow for flow in (ingest, check, retrain, recalibrate, score, quality_report, rollback, demo)
+}
+
+
+def flow_of(name: str) -> Flow[..., dict[str, Any]]:  # Any: plain JSON
+    """The flow of that name."""
+    return FLOWS[name]

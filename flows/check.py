@@ -1,0 +1,90 @@
+"""Check: the contract's suites over the raw grid, before anything is scaled. What fails stops the run and is named."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+
+from flows.artifacts import tell_table
+from flows.ingest import ingest_stage, lake_of
+from flows.reporting import closing
+from flows.retries import ONCE
+from flows.runs import Run, begin
+from flows.settings import Settings
+from telemetry import contract as contracts
+from validation.findings import CheckReport, DataCheckFailed
+
+
+@task(name="check raw grid", **ONCE)
+def check_grid(*, contract: str, folder: str, until: datetime | None = None) -> CheckReport:
+    """The raw suite over the whole grid; Data Docs go to `folder`."""
+    from validation.checks import check_raw  # Great Expectations takes seconds to import
+
+    settings = Settings()
+    declared = contracts.load(settings.contract_path(contract))
+    grid = lake_of(declared, settings=settings).grid(contract=declared, until=until)
+    return check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
+
+
+def check_stage(run: Run, *, contract: str, until: datetime | None = None) -> CheckReport:
+    """The stage that `check` and `retrain` share.
+
+    Raises:
+        DataCheckFailed: a finding of the severity 'stop'.
+    """
+    with run.stage("check") as stage:
+        report = check_grid(contract=contract, folder=str(run.folder), until=until)
+        stage.note = told(report)
+        tell_findings(report)
+        if not report.passed:
+            raise DataCheckFailed(report)
+    return report
+
+
+def told(report: CheckReport) -> str:
+    """For a person."""
+    stops = sum(finding.severity == "stop" for finding in report.findings)
+    warnings = len(report.findings) - stops
+    return f"{report.results} expectations, {stops} failed, {warnings} warnings"
+
+
+def tell_findings(report: CheckReport) -> None:
+    """The findings as a table in the UI."""
+    rows = [
+        {"severity": f.severity, "entity": f.entity, "parameter": f.parameter, "found": f.found, "expected": f.expected, "what": f.sentence}
+        for f in report.findings
+    ]
+    tell_table("data-quality", rows=rows or [{"severity": "none", "what": told(report)}], description=f"Data quality: {told(report)}")
+
+
+def quality_facts(report: CheckReport) -> dict[str, Any]:  # Any: plain JSON
+    """The report's part of a summary."""
+    return {
+        "checks_passed": report.passed,
+        "expectations": report.results,
+        "findings": [finding.as_json() for finding in report.findings],
+        "data_docs": str(report.docs),
+    }
+
+
+@flow(name="check", log_prints=True)
+def check(contract: str = "fleet", source: str = "") -> dict[str, Any]:  # Any: plain JSON
+    """Check a source without learning from it.
+
+    Args:
+        contract: Name of a contract that ships (fleet, smd), or path of a TOML file.
+        source: Folder, file or glob to ingest first. Empty: only what the lake holds.
+    """
+    settings = Settings()
+    run = begin("check", settings=settings)
+    with closing(run, settings=settings, contract=contract) as summary:
+        if source:
+            ingest_stage(run, contract=contract, source=source, labels=None, settings=settings)
+        try:
+            report = check_stage(run, contract=contract)
+        except DataCheckFailed as failed:
+            summary.update(quality_facts(failed.report))
+            raise
+        summary.update(quality_facts(report), verdict="passed", sentence=f"The telemetry passes its checks: {told(report)}.")
+    return summary

@@ -1,0 +1,133 @@
+"""Publish: the gate decides; what it lets through becomes a release and goes into the ledger, what it holds goes there too."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+import polars as pl
+from prefect import task
+
+from flows.artifacts import tell_table, tell_text
+from flows.ingest import lake_of
+from flows.judge import Judged, training_of
+from flows.prepare import work
+from flows.retries import ONCE
+from flows.runs import Run
+from flows.settings import Settings
+from serving import ledger
+from serving.release import compose, load_weights, same_bytes, write
+from telemetry import contract as contracts
+from validation.gate import Decision, Evidence, Hold, Promote, decide
+
+LIBRARIES: Final = ("jax", "flax", "optax", "polars", "numpy", "tidewatch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What the gate said and who is in force now."""
+
+    decision: Decision
+    release: str
+    champion: str | None
+    already_in_force: bool
+
+    def facts(self) -> dict[str, Any]:  # Any: plain JSON
+        """Its part of a summary."""
+        promoted = isinstance(self.decision, Promote)
+        return {
+            "verdict": "promoted" if promoted else "held",
+            "gate": "promote" if promoted else "hold",
+            "reasons": [] if promoted else [reason.sentence for reason in _reasons(self.decision)],
+            "release": self.release if promoted else None,
+            "candidate": self.release,
+            "champion": self.champion,
+            "sentence": self.sentence,
+        }
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        match self.decision:
+            case Promote():
+                again = " (the same as before)" if self.already_in_force else ""
+                return f"Release {self.release} passed the gate and is in force{again}."
+            case Hold(reasons=reasons):
+                force = f"{self.champion} stays in force" if self.champion else "nothing is in force"
+                return f"The gate holds {self.release}; {force}. {' '.join(reason.sentence for reason in reasons)}"
+            case _:
+                assert_never(self.decision)
+
+
+def _reasons(decision: Decision) -> tuple[Any, ...]:  # Any: validation.gate.Reason
+    return decision.reasons if isinstance(decision, Hold) else ()
+
+
+@task(name="gate and publish", **ONCE)
+def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, reason: str) -> Published:
+    """Write the release, let the gate decide, note it in the ledger. The directory comes first: the ledger names only what is there."""
+    settings = Settings()
+    declared = contracts.load(settings.contract_path(contract))
+    lake = lake_of(declared, settings=settings)
+    record = training_of(folder)
+    release = compose(
+        weights=load_weights(work(folder) / "weights.safetensors"),
+        network=record["network"],
+        scales=pl.read_parquet(work(folder) / "scales.parquet"),
+        thresholds=pl.read_parquet(work(folder) / "thresholds.parquet"),
+        contract=declared.model_dump(mode="json"),
+        manifest={
+            "entities": list(record["entities"]),
+            "training": record["training"],
+            "contract_digest": declared.digest,
+            "learned_until": record["learned_until"],
+            "calibrated_until": str(pl.read_parquet(work(folder) / "parts.parquet")["calibrate_end"].max()),
+            "versions": {name: version(name) for name in LIBRARIES},
+        },
+        created_at=datetime.now(UTC),
+    )
+    write(release, folder=settings.releases_folder)
+    evidence = Evidence(
+        checks_passed=checks_passed,
+        finite=judged.finite,
+        same_bytes=same_bytes(release, folder=settings.releases_folder),
+        incidents_candidate=judged.found,
+        incidents_champion=judged.found_by_champion,
+    )
+    decision = decide(judged.metrics, champion=judged.champion, evidence=evidence, policy=declared.gate)
+    before = ledger.champion(lake)
+    figures = {name: value for name, value in judged.facts().items() if value is not None}
+    at = datetime.now(UTC)
+    match decision:
+        case Promote():
+            ledger.publish(lake, release=release.id, folder=settings.releases_folder, at=at, metrics=figures, reason=reason)
+        case Hold(reasons=reasons):
+            told = " ".join(found.sentence for found in reasons)
+            ledger.hold(lake, release=release.id, at=at, metrics=figures, reason=told)
+        case _:
+            assert_never(decision)
+    after = ledger.champion(lake)
+    data = Path(folder) / "data"
+    data.mkdir(exist_ok=True)
+    bars = [{"name": bar.name, "found": bar.found, "needed": bar.needed, "passed": bar.passed} for bar in decision.bars]
+    pl.DataFrame(bars).write_parquet(data / "bars.parquet")
+    return Published(
+        decision=decision,
+        release=release.id,
+        champion=after.release if after else None,
+        already_in_force=before is not None and before.release == release.id,
+    )
+
+
+def publish_stage(run: Run, *, contract: str, judged: Judged, checks_passed: bool, reason: str = "retrain") -> Published:
+    """The stage that `retrain` and `recalibrate` share."""
+    with run.stage("gate") as stage:
+        published = publish(contract=contract, folder=str(run.folder), judged=judged, checks_passed=checks_passed, reason=reason)
+        passed = sum(bar.passed for bar in published.decision.bars)
+        word = "promote" if isinstance(published.decision, Promote) else "hold"
+        stage.note = f"{word}: {passed} of {len(published.decision.bars)} bars passed; release {published.release}"
+        bars = [{"bar": b.name, "found": b.found, "needed": b.needed, "passed": b.passed} for b in published.decision.bars]
+        tell_table("gate", rows=bars, description=f"Gate: {word}")
+        tell_text("gate-decision", markdown=published.sentence, description=f"Gate: {word}")
+    return published

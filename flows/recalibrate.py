@@ -1,0 +1,72 @@
+"""Recalibrate: thresholds anew on the latest telemetry, with the champion's weights and scales, through the same gate."""
+
+import json
+from typing import Any
+
+from prefect import flow, task
+
+from flows.check import check_stage, quality_facts
+from flows.ingest import lake_of
+from flows.judge import judge_stage
+from flows.prepare import prepare_stage, work
+from flows.publish import publish_stage
+from flows.reporting import closing
+from flows.retries import ONCE
+from flows.runs import Run, begin
+from flows.settings import Settings
+from serving import ledger
+from serving.release import load, save_weights
+from telemetry import contract as contracts
+from telemetry.errors import ReleaseError
+from validation.findings import DataCheckFailed
+
+
+@task(name="take champion", **ONCE)
+def take_champion(*, contract: str, folder: str) -> str:
+    """Lay the champion's weights and scales out as if this run had trained them; its id."""
+    settings = Settings()
+    declared = contracts.load(settings.contract_path(contract))
+    standing = ledger.champion(lake_of(declared, settings=settings))
+    if standing is None:
+        raise ReleaseError("No release is in force that could be recalibrated.", hint="train one first: tidewatch retrain.")
+    release = load(standing.release, folder=settings.releases_folder)
+    place = work(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    save_weights(release.weights, path=place / "weights.safetensors")
+    release.scales.write_parquet(place / "champion_scales.parquet")
+    facts = release.manifest
+    record = {name: facts[name] for name in ("training", "entities", "learned_until")} | {"network": release.network}
+    (place / "training.json").write_text(json.dumps(record), encoding="utf-8")
+    return release.id
+
+
+def champion_stage(run: Run, *, contract: str) -> str:
+    """Take the weights and scales of the release in force."""
+    with run.stage("champion") as stage:
+        release = take_champion(contract=contract, folder=str(run.folder))
+        stage.note = f"weights and scales of {release}"
+    return release
+
+
+@flow(name="recalibrate", log_prints=True)
+def recalibrate(contract: str = "fleet") -> dict[str, Any]:  # Any: plain JSON
+    """Set the thresholds anew on the latest telemetry; weights and scales stay the champion's.
+
+    Args:
+        contract: Name of a contract that ships (fleet, smd), or path of a TOML file.
+    """
+    settings = Settings()
+    run = begin("recalibrate", settings=settings)
+    with closing(run, settings=settings, contract=contract) as summary:
+        champion_stage(run, contract=contract)
+        try:
+            report = check_stage(run, contract=contract)
+        except DataCheckFailed as failed:
+            summary.update(quality_facts(failed.report), gate="stop", release=None)
+            raise
+        summary.update(quality_facts(report))
+        prepared = prepare_stage(run, contract=contract, scales=str(work(run.folder) / "champion_scales.parquet"))
+        judged = judge_stage(run, contract=contract)
+        published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed, reason="recalibrate")
+        summary.update(prepared.facts() | judged.facts() | published.facts())
+    return summary

@@ -1,0 +1,92 @@
+"""Retrain: ingest -> check -> prepare -> train -> judge -> publish. Every name below is a verb you can follow."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from prefect import flow
+from pydantic import Field
+
+from flows.check import check_stage, quality_facts
+from flows.ingest import ingest_stage
+from flows.judge import judge_stage
+from flows.prepare import prepare_stage
+from flows.publish import publish_stage
+from flows.reporting import closing
+from flows.runs import Run, begin
+from flows.settings import Settings
+from flows.train import train_stage
+from validation.findings import DataCheckFailed
+
+
+@flow(name="retrain", log_prints=True)
+def retrain(
+    contract: str = "fleet",
+    source: str = "",
+    labels: str | None = None,
+    epochs: Annotated[int | None, Field(ge=1)] = None,
+    learning_rate: Annotated[float | None, Field(gt=0)] = None,
+    seed: int | None = None,
+) -> dict[str, Any]:  # Any: plain JSON
+    """Learn new weights and thresholds, and let them replace the champion only if the gate says so.
+
+    Args:
+        contract: Name of a contract that ships (fleet, smd), or path of a TOML file.
+        source: Folder, file or glob of readings to ingest first. Empty: only what the lake holds.
+        labels: Parquet file of known incidents (entity, start, end, kind), if there is one.
+        epochs: Instead of the contract's.
+        learning_rate: Instead of the contract's.
+        seed: Instead of the contract's.
+    """
+    settings = Settings()
+    run = begin("retrain", settings=settings)
+    with closing(run, settings=settings, contract=contract) as summary:
+        learn(run, summary, contract=contract, source=source, labels=labels, epochs=epochs, learning_rate=learning_rate, seed=seed)
+    return summary
+
+
+def learn(
+    run: Run,
+    summary: dict[str, Any],  # Any: plain JSON, filled stage by stage so that a stop keeps what is known
+    *,
+    contract: str,
+    source: str,
+    labels: str | None = None,
+    oracle: str | None = None,
+    until: datetime | None = None,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+) -> None:
+    """The stages of a retrain, within a run.
+
+    Args:
+        run: whose stages these are.
+        summary: of that run.
+        contract: as for `retrain`, like `source`, `labels`, `epochs`, `learning_rate` and `seed`.
+        source: what to ingest first, if anything.
+        labels: known incidents.
+        oracle: Parquet file of the conditional mean (entity, at, target, oracle), known for simulated telemetry only.
+        until: learn and judge only by what is before this instant.
+        epochs: instead of the contract's.
+        learning_rate: instead of the contract's.
+        seed: instead of the contract's.
+
+    Raises:
+        DataCheckFailed: a check stops the run.
+    """
+    settings = Settings()
+    if source:
+        ingested = ingest_stage(run, contract=contract, source=source, labels=labels, settings=settings)
+        summary.update(rows_new=ingested.rows_new, rows_quarantined=ingested.rows_quarantined)
+    try:
+        report = check_stage(run, contract=contract, until=until)
+        summary.update(quality_facts(report))
+        prepared = prepare_stage(run, contract=contract, until=until)
+    except DataCheckFailed as failed:
+        summary.update(quality_facts(failed.report), gate="stop", release=None)
+        raise
+    summary.update(prepared.facts())
+    summary.update(train_stage(run, contract=contract, epochs=epochs, learning_rate=learning_rate, seed=seed).facts())
+    judged = judge_stage(run, contract=contract, oracle=oracle)
+    summary.update(judged.facts())
+    summary.update(publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed).facts())
