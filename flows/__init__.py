@@ -1,0 +1,1 @@
+"""The pipeline itself, orchestrated by Prefect, and the command line."""
