@@ -1,0 +1,183 @@
+"""The sections of a run's page: from the run's summary and its exhibits to blocks. A section without anything to say yields nothing.
+
+What a summary holds is taken as it is found: a key that is missing leaves its part out.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import polars as pl
+
+from flows import exhibits
+from flows.blocks import NONE, Block, Cell, Fact, Facts, Heading, Note, Plot, Table, count, duration, moment, number, plot, text, words
+from flows.exhibits import Told
+
+FINDINGS_LISTED: Final = 50
+FINDINGS_DRAWN: Final = 4
+
+
+def gate(told: Told) -> Iterator[Block]:
+    """Every bar: found, needed, passed."""
+    bars = told.frame(exhibits.BARS)
+    if bars is None:
+        return
+    rows = tuple(
+        (Cell(text=text(bar[exhibits.NAME])), Cell(text=text(bar[exhibits.FOUND])), Cell(text=text(bar[exhibits.NEEDED])), _passed(bar))
+        for bar in bars.iter_rows(named=True)
+    )
+    failed = bars.height - int(bars[exhibits.PASSED].sum())
+    verdict = f"{failed} of {bars.height} bars not passed: the model stays out." if failed else f"All {bars.height} bars passed."
+    yield Note(text=verdict, tone="held" if failed else "good")
+    yield Table(
+        caption="What the gate looked at", columns=("Bar", "Found", "Needed", "Result"), rows=rows, wide=frozenset({"Bar", "Found"})
+    )
+
+
+def _passed(bar: Mapping[str, Any]) -> Cell:  # Any: a row
+    return Cell(text="passed", tone="good", mark="✓") if bar[exhibits.PASSED] else Cell(text="not passed", tone="bad", mark="✕")
+
+
+def checks(told: Told) -> Iterator[Block]:
+    """The findings of the data check, worst first, and the telemetry behind the worst."""
+    if "findings" not in told.summary and "expectations" not in told.summary:
+        return
+    findings = list(enumerate(told.summary.get("findings") or []))
+    stops = [(index, finding) for index, finding in findings if finding.get("severity") == "stop"]
+    warnings = [(index, finding) for index, finding in findings if finding.get("severity") != "stop"]
+    asked = told.summary.get("expectations")
+    judged = "" if asked is None else f"{count(asked)} expectations judged: "
+    docs = told.summary.get("data_docs")
+    href = told.link(str(docs)) if docs else None
+    yield Note(
+        text=f"{judged}{len(stops)} that stop a run, {len(warnings)} warnings." if findings else f"{judged}nothing found.",
+        tone="bad" if stops else "held" if warnings else "good",
+        link="Open the Data Docs" if href else "",
+        href=href,
+    )
+    yield from _finding_plots(told, stops=stops)
+    if findings:
+        yield _findings_table([finding for _, finding in stops + warnings])
+
+
+def _findings_table(findings: list[Mapping[str, Any]]) -> Table:  # Any: plain JSON
+    listed = findings[:FINDINGS_LISTED]
+    caption = "What was found, worst first"
+    if len(listed) < len(findings):
+        caption += f" (the first {len(listed)} of {len(findings)}; summary.json holds them all)"
+    columns = ("Severity", "Entity", "Parameter", "Period (UTC)", "Found", "Expected", "In words")
+    return Table(
+        caption=caption,
+        columns=columns,
+        rows=tuple(_finding_row(finding) for finding in listed),
+        wide=frozenset({"In words", "Found", "Expected"}),
+    )
+
+
+def _finding_row(finding: Mapping[str, Any]) -> tuple[Cell, ...]:  # Any: plain JSON
+    stop = finding.get("severity") == "stop"
+    severity = Cell(text=text(finding.get("severity")), tone="bad" if stop else "held", mark="✕" if stop else "!")
+    told = (
+        finding.get("entity"),
+        finding.get("parameter"),
+        _period(finding),
+        finding.get("found"),
+        finding.get("expected"),
+        finding.get("sentence"),
+    )
+    return (severity, *(Cell(text=text(value)) for value in told))
+
+
+def _period(finding: Mapping[str, Any]) -> str:  # Any: plain JSON
+    start, end = finding.get("period_start"), finding.get("period_end")
+    if not start and not end:
+        return NONE
+    return f"{moment(start)} to {moment(end)}" if end else f"from {moment(start)}"
+
+
+def _finding_plots(told: Told, *, stops: Sequence[tuple[int, Mapping[str, Any]]]) -> Iterator[Plot]:  # Any: plain JSON
+    series = told.frame(exhibits.FINDING_SERIES)
+    if series is None:
+        return
+    known = set(series[exhibits.FINDING].unique())
+    for index, finding in [(index, finding) for index, finding in stops if index in known][:FINDINGS_DRAWN]:
+        from flows import plots
+
+        parameter = text(finding.get("parameter"))
+        start, end = _time(finding.get("period_start")), _time(finding.get("period_end"))
+        rows = series.filter(pl.col(exhibits.FINDING) == index)
+        figure = plots.finding_series(rows, start=start, end=end, parameter=parameter)
+        where = f"{text(finding.get('entity'))}, {parameter}"
+        yield plot(figure, caption=where, told=text(finding.get("sentence")))
+
+
+def stage_times(told: Told) -> Iterator[Block]:
+    """How long every stage took."""
+    stages = told.summary.get("stages") or []
+    if not stages:
+        return
+    seconds = [number(stage.get("seconds")) or 0.0 for stage in stages]
+    longest = max([*seconds, 1e-9])
+    rows = tuple(
+        (Cell(text=text(stage.get("name"))), Cell(text=duration(took), share=took / longest), Cell(text=text(stage.get("note"))))
+        for stage, took in zip(stages, seconds, strict=True)
+    )
+    yield Table(
+        caption=f"{duration(sum(seconds))} in all", columns=("Stage", "Time", "What it did"), rows=rows, wide=frozenset({"What it did"})
+    )
+
+
+def training(told: Told) -> Iterator[Block]:
+    """The loss by epoch, and the facts of the training."""
+    facts, history = told.summary.get("training"), told.frame(exhibits.HISTORY)
+    if history is not None:
+        from flows import plots
+
+        yield plot(plots.loss_curves(history), caption="Loss by epoch", told=f"{history.height} epochs.")
+    if isinstance(facts, Mapping) and facts:
+        yield Facts(facts=tuple(_fact(name, value) for name, value in facts.items()))
+
+
+def _fact(name: str, value: Any) -> Fact:  # Any: plain JSON
+    return Fact(name=words(name), text=duration(value) if name == "seconds" else text(value))
+
+
+SHOWN_ELSEWHERE: Final = frozenset(
+    {
+        "flow",
+        "contract",
+        "verdict",
+        "sentence",
+        "hint",
+        "stages",
+        "page",
+        "findings",
+        "data_docs",
+        "training",
+        "started_at",
+        "accuracy_bar",
+        "versions",
+    }
+)
+
+
+def provenance(told: Told) -> Iterator[Block]:
+    """Where all of this comes from, and everything else that the summary says."""
+    versions = told.summary.get("versions")
+    first = ("contract", "contract_digest", "release", "champion", "lake_version")
+    rest = [name for name in told.summary if name not in SHOWN_ELSEWHERE and name not in first]
+    facts = [Fact(name="Run", text=told.folder.name), Fact(name="Flow", text=told.flow)]
+    facts += [Fact(name=words(name), text=text(told.summary[name])) for name in first if told.summary.get(name) is not None]
+    facts.append(Fact(name="Summary", text="summary.json", href="summary.json"))
+    yield Facts(facts=tuple(facts))
+    if isinstance(versions, Mapping) and versions:
+        yield Heading(text="Versions")
+        yield Facts(facts=tuple(Fact(name=str(name), text=text(version)) for name, version in versions.items()))
+    if rest:
+        yield Heading(text="All figures")
+        yield Facts(facts=tuple(Fact(name=words(name), text=text(told.summary[name])) for name in rest))
+
+
+def _time(value: Any) -> datetime | None:  # Any: text in ISO format, or a datetime
+    at = datetime.fromisoformat(value) if isinstance(value, str) and value else value
+    return at.astimezone(UTC) if isinstance(at, datetime) and at.tzinfo else at
