@@ -26,11 +26,11 @@ CUSTOMERS: Final = (
     "mistral", "nimbus", "onyx", "poplar", "quarry", "raven", "sierra", "tundra", "umber", "vela", "willow", "zephyr",
 )  # fmt: skip
 NOISES: Final = {
-    "reporting_devices": Noise(power=0.4, share=0.426, wander=1.0),
-    "queries": Noise(power=0.4, share=0.426, wander=1.0),
-    "failed_queries": Noise(power=0.4, share=0.426, wander=1.0),
-    "query_time": Noise(power=0.4, share=0.447, wander=0.5),
-    "positions": Noise(power=0.4, share=0.426, wander=1.0),
+    "reporting_devices": Noise(power=0.3, share=0.428, wander=1.0),
+    "queries": Noise(power=0.3, share=0.428, wander=1.0),
+    "failed_queries": Noise(power=0.3, share=0.428, wander=1.0),
+    "query_time": Noise(power=1.2, share=0.437, wander=0.5),  # waiting scatters the more, the longer the queue
+    "positions": Noise(power=0.3, share=0.428, wander=1.0),
 }
 """Shares such that over the last fifth of 60 days the oracle is within one deviation on 99.2 % and the last value on 94 %."""
 TARGETS: Final = tuple(NOISES)
