@@ -86,7 +86,8 @@ def _entity(
     last = _last_observed(observed)[np.maximum(step - np.asarray(leads)[lead], 0), target]
 
     def canonical(scaled: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (scaled * sd[target] + mean[target]).astype(np.float32)
+        with np.errstate(over="ignore"):  # an overflow is infinite, and told as null below
+            return (scaled * sd[target] + mean[target]).astype(np.float32)
 
     frame = pl.DataFrame(
         {

@@ -1,0 +1,77 @@
+"""Verdicts, joint scores and coverage."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from serving.scorer import coverage, score
+from telemetry.schema import AT, ENTITY, SCORE, STATE, SURPRISE, TARGET, THRESHOLDS, VERDICT
+
+ForecastsOf = Callable[..., pl.DataFrame]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+KNOWN = pl.DataFrame([("a", "q", 1, 0.5, 4.0, 99), ("a", "t", 1, 0.5, 2.0, 99)], schema=THRESHOLDS, orient="row")
+
+
+def test_a_surprise_above_one_is_anomalous_whatever_the_release(forecasts_of: ForecastsOf) -> None:
+    found = score(forecasts_of([1.0, 2.0, -2.1]), thresholds=KNOWN, release="r").scores  # z = error / 0.5, threshold 4
+    assert found.get_column(SURPRISE).to_list() == pytest.approx([0.5, 1.0, 1.05])
+    assert found.get_column(VERDICT).to_list() == ["normal", "normal", "anomalous"]
+    assert found.drop(AT, SURPRISE, VERDICT).row(2) == ("a", "q", 10.0, pytest.approx(14.2), "r")
+
+
+def test_who_borrows_its_threshold_is_warming_and_its_surprise_is_told(forecasts_of: ForecastsOf) -> None:
+    found = score(forecasts_of([9.0], entity="new"), thresholds=KNOWN, release="r").scores
+    assert found.select(SURPRISE, VERDICT).rows() == [(4.5, "warming")]
+    found = score(forecasts_of([9.0], newcomer=True), thresholds=KNOWN, release="r").scores
+    assert found.select(SURPRISE, VERDICT).rows() == [(4.5, "warming")]
+
+
+def test_without_a_forecast_or_a_threshold_there_is_no_verdict(forecasts_of: ForecastsOf) -> None:
+    told = pl.concat([forecasts_of([None]), forecasts_of([9.0], target="unheard of")])
+    found = score(told, thresholds=KNOWN, release="r")
+    assert found.scores.select(TARGET, SURPRISE, VERDICT).rows() == [("q", None, "no data"), ("unheard of", None, "no data")]
+    assert found.entities.is_empty()
+
+
+def test_the_joint_score_is_the_root_mean_square_over_targets_steadied_over_ten_minutes(forecasts_of: ForecastsOf) -> None:
+    told = pl.concat([forecasts_of([1.5, *[0.0] * 10]), forecasts_of([2.0, *[0.0] * 10], target="t")])
+    found = score(told, thresholds=KNOWN, release="r").entities
+    assert found.row(0) == ("a", START, pytest.approx(12.5**0.5), pytest.approx(12.5**0.5), 3.5, False)  # z = 3 and 4
+    assert found.get_column(SCORE).to_list()[9:] == [pytest.approx(12.5**0.5 / 10), pytest.approx(0.0)]
+
+
+def test_the_score_does_not_reach_across_entities(forecasts_of: ForecastsOf) -> None:
+    told = pl.concat([forecasts_of([8.0]), forecasts_of([0.0], entity="b")])
+    found = score(told, thresholds=KNOWN, release="r").entities
+    assert found.select(ENTITY, SCORE).rows() == [("a", 16.0), ("b", 0.0)]
+
+
+def test_every_entity_and_minute_has_exactly_one_state(forecasts_of: ForecastsOf) -> None:
+    watched = pl.DataFrame({"entity": [e for e in "abc" for _ in range(3)], "at": [START + index * MINUTE for index in range(3)] * 3})
+    watched = watched.with_columns(pl.col(AT).cast(pl.Datetime("us", "UTC")))
+    told = pl.concat([forecasts_of([9.0, None]), forecasts_of([0.0, 0.0, 0.0], entity="b", newcomer=True)])
+    refused = watched.filter(pl.col(AT) == START + 2 * MINUTE, pl.col(ENTITY) == "b")
+    scores = score(told, thresholds=KNOWN, release="r").scores
+    found = coverage(pl.concat([watched, watched]), scores=scores, quarantined=refused, release="r")
+    assert found.select(ENTITY, pl.col(AT).dt.minute(), STATE).rows() == [
+        ("a", 0, "scored"),
+        ("a", 1, "no data"),
+        ("a", 2, "no data"),
+        ("b", 0, "warming"),
+        ("b", 1, "warming"),
+        ("b", 2, "quarantined"),
+        ("c", 0, "no data"),
+        ("c", 1, "no data"),
+        ("c", 2, "no data"),
+    ]
+
+
+def test_one_target_with_a_verdict_is_enough_to_be_scored(forecasts_of: ForecastsOf) -> None:
+    told = pl.concat([forecasts_of([None]), forecasts_of([0.0], target="t")])
+    scores = score(told, thresholds=KNOWN, release="r").scores
+    minutes = scores.select(ENTITY, AT)
+    found = coverage(minutes, scores=scores, quarantined=minutes.clear(), release="r")
+    assert found.rows() == [("a", START, "scored", "r")]

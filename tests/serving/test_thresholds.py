@@ -1,0 +1,146 @@
+"""Thresholds: what they are learned from, what they promise, and what is borrowed."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from statistics import NormalDist
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.thresholds import LEAST_SD, LEAST_THRESHOLD, Z, calibrate, complete, errors, joint
+from telemetry.contract import Thresholds
+from telemetry.schema import AT, COUNT, ENTITY, FORECAST, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS
+
+ForecastsOf = Callable[..., pl.DataFrame]
+POLICY = Thresholds()
+WEEK = 7 * 24 * 60
+
+
+def noise(steps: int, *, seed: int = 0, scale: float = 1.0) -> list[float]:
+    return (scale * np.random.default_rng(seed).normal(size=steps)).tolist()
+
+
+def thresholds_of(*rows: tuple[str, str, int, float, float, int]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=THRESHOLDS, orient="row")
+
+
+def test_the_scale_is_robust_and_in_units_of_sigma(forecasts_of: ForecastsOf) -> None:
+    errors_in_sigma = np.array(noise(4000, scale=0.8))
+    errors_in_sigma[:100] = 50.0  # an incident that nobody labelled
+    found = calibrate(forecasts_of(errors_in_sigma.tolist()), policy=POLICY, cadence_seconds=60)
+    assert found.get_column(SD).to_list() == [pytest.approx(0.8, rel=0.1)]
+    assert found.get_column(COUNT).to_list() == [4000]
+
+
+def test_a_constant_target_gets_the_floors(forecasts_of: ForecastsOf) -> None:
+    found = calibrate(forecasts_of([0.0] * 100), policy=POLICY, cadence_seconds=60)
+    assert found.select(SD, THRESHOLD).rows() == [(LEAST_SD, LEAST_THRESHOLD)]
+
+
+def test_every_lead_has_its_own_scale_and_all_share_the_threshold(forecasts_of: ForecastsOf) -> None:
+    near, far = forecasts_of(noise(500), leads=(1,)), forecasts_of(noise(500, seed=1, scale=3.0), leads=(60,))
+    found = calibrate(pl.concat([near, far]), policy=POLICY, cadence_seconds=60)
+    assert found.get_column(LEAD).to_list() == [1, 60]
+    assert found.get_column(SD).to_list() == pytest.approx([1.0, 3.0], rel=0.15)
+    assert found.get_column(THRESHOLD).n_unique() == 1
+
+
+@pytest.mark.parametrize("column", ["newcomer", "label"])
+def test_newcomers_and_labelled_minutes_teach_nothing(forecasts_of: ForecastsOf, column: str) -> None:
+    quiet = forecasts_of(noise(500))
+    loud = forecasts_of([9.0] * 500, **{column: True}).with_columns(pl.col(AT) + timedelta(days=1))
+    assert calibrate(pl.concat([quiet, loud]), policy=POLICY, cadence_seconds=60).equals(
+        calibrate(quiet, policy=POLICY, cadence_seconds=60)
+    )
+
+
+def test_the_quantile_is_the_finite_sample_rank_where_the_part_is_long_enough(forecasts_of: ForecastsOf) -> None:
+    policy = Thresholds(false_alarms_per_week=WEEK / 100)  # one minute in a hundred
+    found = calibrate(forecasts_of(noise(999)), policy=policy, cadence_seconds=60)
+    z = np.sort(np.abs(noise(999))) / found.get_column(SD).item()
+    assert found.get_column(THRESHOLD).item() == pytest.approx(z[990 - 1], rel=1e-5)  # ceil(1000 * 0.99) = the 990th smallest
+
+
+def test_the_promised_rate_is_kept_on_new_minutes(forecasts_of: ForecastsOf) -> None:
+    policy = Thresholds(false_alarms_per_week=20.0)
+    found = calibrate(forecasts_of(noise(WEEK)), policy=policy, cadence_seconds=60)
+    later = np.abs(noise(20 * WEEK, seed=1)) / found.get_column(SD).item()
+    assert 10 < (later > found.get_column(THRESHOLD).item()).sum() / 20 < 40
+
+
+def test_a_short_part_is_extrapolated_beyond_its_greatest_error(forecasts_of: ForecastsOf) -> None:
+    found = calibrate(forecasts_of(noise(2000)), policy=POLICY, cadence_seconds=60)
+    threshold = found.get_column(THRESHOLD).item() * found.get_column(SD).item()
+    truth = NormalDist().inv_cdf(1 - 1 / WEEK / 2)  # 3.9: exceeded once a week
+    assert max(np.abs(noise(2000))) <= threshold < 1.5 * truth
+
+
+@given(st.integers(1, 60), st.floats(0.01, 100))
+def test_the_tail_never_falls_below_what_was_seen(forecasts_of: ForecastsOf, steps: int, per_week: float) -> None:
+    found = calibrate(forecasts_of(noise(steps, seed=steps)), policy=Thresholds(false_alarms_per_week=per_week), cadence_seconds=60)
+    greatest = max(np.abs(noise(steps, seed=steps))) / found.get_column(SD).item()
+    threshold = found.get_column(THRESHOLD).item()
+    assert np.isfinite(threshold)
+    assert threshold >= min(greatest, 1e9) * (1 - 1e-5)
+
+
+def test_a_lower_promise_is_a_higher_threshold(forecasts_of: ForecastsOf) -> None:
+    told = forecasts_of(noise(3000))
+    found = [
+        calibrate(told, policy=Thresholds(false_alarms_per_week=rate), cadence_seconds=60).get_column(THRESHOLD).item()
+        for rate in (1000.0, 100.0, 10.0, 1.0, 0.1)
+    ]
+    assert found == sorted(found)
+    assert len(set(found)) == 5
+
+
+def test_sigmas_are_taken_as_they_are(forecasts_of: ForecastsOf) -> None:
+    found = calibrate(forecasts_of(noise(50)), policy=Thresholds(method="sigma", sigmas=4.0), cadence_seconds=60)
+    assert found.get_column(THRESHOLD).to_list() == [4.0]
+
+
+def test_who_has_no_history_borrows_the_medians(forecasts_of: ForecastsOf) -> None:
+    old = [forecasts_of(noise(400, seed=index, scale=index), entity=f"e{index}") for index in (1, 2, 5)]
+    new = forecasts_of(noise(9), entity="new", newcomer=True)
+    found = calibrate([*old, new], policy=POLICY, cadence_seconds=60)
+    own, borrowed = found.filter(pl.col(ENTITY) != "new"), found.filter(pl.col(ENTITY) == "new")
+    assert own.get_column(COUNT).to_list() == [400, 400, 400]
+    assert borrowed.select(SD, THRESHOLD, COUNT).row(0) == (*own.select(pl.col(SD, THRESHOLD).median()).row(0), 0)
+
+
+def test_what_is_borrowed_is_not_lent_again() -> None:
+    known = thresholds_of(("a", "q", 1, 1.0, 4.0, 99), ("b", "q", 1, 9.0, 9.0, 0))
+    found = complete(known, entities=["a", "c"])
+    assert found.rows() == [("a", "q", 1, 1.0, 4.0, 99), ("b", "q", 1, 9.0, 9.0, 0), ("c", "q", 1, 1.0, 4.0, 0)]
+
+
+def test_an_entity_in_two_frames_is_refused(forecasts_of: ForecastsOf) -> None:
+    with pytest.raises(ValueError, match="whole entities"):
+        calibrate([forecasts_of([1.0]), forecasts_of([2.0])], policy=POLICY, cadence_seconds=60)
+
+
+def test_nothing_to_learn_from_gives_no_thresholds(forecasts_of: ForecastsOf) -> None:
+    assert calibrate(forecasts_of([1.0, 2.0], newcomer=True), policy=POLICY, cadence_seconds=60).is_empty()
+    assert calibrate(forecasts_of([None, None]), policy=POLICY, cadence_seconds=60).is_empty()
+
+
+def test_z_is_the_root_mean_square_over_the_leads(forecasts_of: ForecastsOf) -> None:
+    told = pl.concat([forecasts_of([3.0, None], leads=(1,)), forecasts_of([8.0, 8.0], leads=(60,))])
+    known = thresholds_of(("a", "q", 1, 1.0, 1.0, 9), ("a", "q", 60, 2.0, 1.0, 9))
+    found = joint(errors(told), thresholds=known)
+    assert found.get_column(Z).to_list() == pytest.approx([np.sqrt((3**2 + 4**2) / 2), 4.0])
+    assert found.get_column(FORECAST).to_list() == [4.0, None], "the forecast that is told is that of the next minute"
+
+
+def test_rows_in_any_order_give_the_same(forecasts_of: ForecastsOf) -> None:
+    told = pl.concat([forecasts_of(noise(40), leads=(1, 5)), forecasts_of(noise(40, seed=1), target="t", leads=(1, 5))])
+    shuffled = told.sample(fraction=1.0, shuffle=True, seed=0)
+    known = calibrate(told, policy=POLICY, cadence_seconds=60)
+    order = [ENTITY, AT, TARGET]
+    found, again = (joint(errors(rows), thresholds=known).sort(order) for rows in (told, shuffled))
+    assert found.drop(Z).equals(again.drop(Z))
+    assert found.get_column(Z).to_list() == pytest.approx(again.get_column(Z).to_list())
+    assert calibrate(shuffled, policy=POLICY, cadence_seconds=60).equals(known)
