@@ -77,7 +77,7 @@ def labels_from(readings: pl.LazyFrame, *, contract: Contract) -> pl.DataFrame:
     if contract.label_column is None:
         return pl.DataFrame(schema=LABELS)
     cadence = contract.time.cadence
-    run = pl.col(AT) - cadence * pl.int_range(pl.len()).over(ENTITY)
+    run = pl.col(AT) - cadence * pl.int_range(pl.len())
     labels = (
         readings.filter(LABEL)
         .select(ENTITY, pl.col(AT).dt.truncate(cadence))

@@ -109,6 +109,8 @@ def test_the_grid_is_complete_and_filled_across_merges(lake: Lake, declare: Decl
         (19, False, None, None),
         *((hour, True, 5.0, 1.0) for hour in range(20, 24)),
     ]
+    within_the_gap = lake.grid(contract=contract, since=MIDNIGHT + timedelta(hours=17)).collect()
+    assert_frame_equal(within_the_gap, found.slice(2))
 
 
 def test_a_span_and_entities_are_read_from_their_days_alone(lake: Lake, hourly: Contract) -> None:
@@ -187,10 +189,12 @@ def test_rows_are_merged_by_their_keys_and_once(lake: Lake) -> None:
     assert lake.merge("quarantine", rows, keys=("source", "row")) == 2
     assert lake.merge("quarantine", rows, keys=("source", "row")) == 0
     assert lake.merge("quarantine", quarantined(("a", 1, "z"), ("b", 1, "x")), keys=("source", "row")) == 2
+    nothing = quarantined(("b", 1, "x")).with_columns(text=pl.lit(None, dtype=pl.String))
+    assert [lake.merge("quarantine", nothing, keys=("source", "row")) for _ in range(2)] == [1, 0]
     assert lake.merge("quarantine", quarantined(), keys=("source", "row")) == 0
     found = lake.read("quarantine", schema=QUARANTINE).sort("source", "row").collect()
     assert found.select("source", "row", "reason").rows() == [("a", 1, "z"), ("a", 2, "y"), ("b", 1, "x")]
-    assert lake.version("quarantine") == 1
+    assert lake.version("quarantine") == 2
 
 
 def test_an_entity_keeps_its_first_sight_and_takes_its_newest_cohort(lake: Lake) -> None:

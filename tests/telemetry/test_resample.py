@@ -48,7 +48,7 @@ def test_the_sum_of_nothing_is_null_and_of_zeros_is_zero(declare: Declare) -> No
 def test_every_step_between_first_and_last_reading_is_there_and_none_beyond(declare: Declare) -> None:
     contract = declare()
     readings = pl.concat(
-        [arrived(contract, (180, 1.0, 1.0, 1.0), (0, 1.0, 1.0, 1.0)), arrived(contract, (60, 2.0, 2.0, 2.0), entity="bolt/us")]
+        [arrived(contract, (180, 1.0, 1.0, 1.0), (0, 1.0, 1.0, 1.0)), arrived(contract, (900, 2.0, 2.0, 2.0), entity="bolt/us")]
     )
     grid = to_grid(readings, contract=contract).collect()
     assert conform(grid, grid_schema(contract.names), name="grid").select(ENTITY, OBSERVED).rows() == [

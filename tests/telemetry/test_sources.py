@@ -17,6 +17,8 @@ from polars.testing import assert_frame_equal
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError, EmptySourceError, MissingColumnError, NaiveTimeError, TidewatchError, UnitError
+from telemetry.lake import Lake
+from telemetry.resample import to_grid
 from telemetry.schema import AT, COHORT, ENTITY, LABEL, QUARANTINE, REASON, ROW, ROWS_QUARANTINED, SOURCE, TEXT, TIME
 from telemetry.sources import Readings, read, scan
 
@@ -221,6 +223,15 @@ def test_a_column_of_another_kind_is_refused(declare: Declare, tmp_path: Path) -
     pl.DataFrame(row).write_parquet(tmp_path / "odd.parquet")
     with pytest.raises(BadValueError, match=r"column 'queries' has \{\"queries\":\[1,2\]\}, expected a finite number"):
         readings(tmp_path / "odd.parquet", declare())
+
+
+def test_a_bad_file_among_good_ones_leaves_the_lake_untouched(declare: Declare, write: Write, tmp_path: Path) -> None:
+    write(GOOD, name="a.csv")
+    write(GOOD.replace("Z,", ","), name="b.csv")
+    lake = Lake(str(tmp_path / "lake"))
+    with pytest.raises(NaiveTimeError):
+        lake.merge_grid(to_grid(readings(tmp_path / "source", declare()).frame, contract=declare()).collect(), contract=declare())
+    assert not Path(lake.root).exists()
 
 
 def test_an_unknown_unit_is_refused_before_any_file_is_opened() -> None:

@@ -81,11 +81,20 @@ def test_a_minute_index_counts_whole_minutes_from_the_origin() -> None:
     assert at(["1", "1.5", "x"], **how) == [ORIGIN + timedelta(minutes=1), None, None]
 
 
-@pytest.mark.parametrize("count", [10**18, -(10**18), 1769860800000, float("inf")])
-def test_an_epoch_in_the_wrong_unit_is_implausible_and_does_not_overflow(count: float) -> None:
-    frame = pl.DataFrame({"t": [float(count)]})
-    how = instants("t", dtype=pl.Float64(), time=Time(column="t", format="epoch_s"))
-    assert frame.select(implausible(how.at, now=None)).item()
+@pytest.mark.parametrize(("count", "dtype"), [(1769860800000, pl.Int64()), (-(10**18), pl.Int64()), (float("inf"), pl.Float64())])
+def test_an_epoch_in_the_wrong_unit_is_implausible(count: float, dtype: pl.DataType) -> None:
+    assert frame_is_implausible([count], dtype=dtype)
+
+
+def test_an_epoch_does_not_overflow_into_a_plausible_time() -> None:
+    assert (2**58 + 1769860800) * 10**6 % 2**64 == 1769860800 * 10**6
+    assert frame_is_implausible([2**58 + 1769860800], dtype=pl.Int64())
+
+
+def frame_is_implausible(values: list[Any], *, dtype: pl.DataType) -> bool:
+    frame = pl.DataFrame({"t": values}, schema={"t": dtype})
+    how = instants("t", dtype=dtype, time=Time(column="t", format="epoch_s"))
+    return bool(frame.select(implausible(how.at, now=None)).item())
 
 
 def test_a_time_is_plausible_from_1990_to_a_day_after_now() -> None:
