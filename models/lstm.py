@@ -44,11 +44,12 @@ class Steps(NamedTuple):
 class Lstm(nnx.Module):
     """One LSTM layer; gates in the order input, forget, cell, output, as in flax's OptimizedLSTMCell."""
 
-    def __init__(self, inputs: int, *, hidden: int, silent: slice = slice(0), rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, *, hidden: int, silent: slice = slice(0), random: np.random.Generator) -> None:
         """Rows `silent` of the input kernel begin at 0: an input never seen in training then never speaks."""
-        kernel = nnx.initializers.lecun_normal()(rngs.params(), (inputs, 4 * hidden))
-        self.input_kernel = nnx.Param(kernel.at[silent].set(0))
-        self.recurrent_kernel = nnx.Param(nnx.initializers.orthogonal()(rngs.params(), (hidden, 4 * hidden)))
+        kernel = _lecun(inputs, 4 * hidden, random=random)
+        kernel[silent] = 0
+        self.input_kernel = nnx.Param(jnp.asarray(kernel))
+        self.recurrent_kernel = nnx.Param(jnp.asarray(_orthogonal(hidden, 4 * hidden, random=random)))
         self.bias = nnx.Param(jnp.zeros(4 * hidden))
 
     def __call__(self, inputs: Array, *, carry: Carry) -> tuple[Array, Carry]:
@@ -61,6 +62,18 @@ class Lstm(nnx.Module):
         return outputs, (hidden, cell)
 
 
+class Dense(nnx.Module):
+    """A matrix product and a bias."""
+
+    def __init__(self, inputs: int, *, outputs: int, random: np.random.Generator) -> None:
+        self.kernel = nnx.Param(jnp.asarray(_lecun(inputs, outputs, random=random)))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+    def __call__(self, inputs: Array) -> Array:
+        """f32[..., outputs] of f32[..., inputs]."""
+        return inputs @ self.kernel[...] + self.bias[...]
+
+
 class Forecaster(nnx.Module):
     """Forecasts of every target at every lead, in scaled units, made at every step.
 
@@ -68,20 +81,20 @@ class Forecaster(nnx.Module):
     'average'. It costs P rows of one input product, which is small beside the recurrence.
     """
 
-    def __init__(self, network: Network, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, network: Network, *, random: np.random.Generator) -> None:
         self.network = network
         flags = network.parameters + 1
         inputs = network.parameters + network.calendar + flags + network.embedding
         silent = slice(network.parameters + network.calendar, network.parameters + network.calendar + flags)
-        self.prior = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (network.embedding,)))
+        self.prior = nnx.Param(jnp.asarray(random.normal(size=network.embedding), dtype=jnp.float32))
         self.correction = nnx.Param(jnp.zeros((network.entities, network.embedding)))
         widths = (inputs, *network.hidden)
         self.layers = nnx.List(
-            Lstm(width, hidden=hidden, silent=silent if number == 0 else slice(0), rngs=rngs)
+            Lstm(width, hidden=hidden, silent=silent if number == 0 else slice(0), random=random)
             for number, (width, hidden) in enumerate(zip(widths, network.hidden, strict=False))
         )
-        self.dense = nnx.Linear(network.hidden[-1], network.dense, rngs=rngs)
-        self.head = nnx.Linear(network.dense, len(network.leads) * len(network.targets), rngs=rngs)
+        self.dense = Dense(network.hidden[-1], outputs=network.dense, random=random)
+        self.head = Dense(network.dense, outputs=len(network.leads) * len(network.targets), random=random)
 
     def __call__(self, steps: Steps, *, carries: tuple[Carry, ...], first: int = 0) -> tuple[Array, tuple[Carry, ...]]:
         """Forecasts f32[step - first, batch, L, K] made at steps `first` and later, and the state after the last step."""
@@ -199,15 +212,27 @@ recur.defvjp(_recur_forward, _recur_backward)
 @cache
 def _blueprint(network: Network) -> tuple[nnx.GraphDef[Forecaster], nnx.State[Any, Any]]:
     """The network's structure, and its parameters as shapes only."""
-    abstract = nnx.eval_shape(lambda: Forecaster(network, rngs=nnx.Rngs(0)))
+    abstract = nnx.eval_shape(lambda: Forecaster(network, random=np.random.default_rng(0)))
     graph, shapes = nnx.split(abstract)
     return graph, shapes
 
 
 def initial(network: Network, *, seed: int) -> dict[str, Array]:
-    """Untrained weights by name, such as `layers.0.input_kernel`."""
-    state = nnx.state(Forecaster(network, rngs=nnx.Rngs(seed)), nnx.Param)
+    """Untrained weights by name, such as `layers.0.input_kernel`; drawn on the host, so the same on every device."""
+    state = nnx.state(Forecaster(network, random=np.random.default_rng(seed)), nnx.Param)
     return {_name(path): leaf[...] for path, leaf in nnx.to_flat_state(state)}
+
+
+def _lecun(inputs: int, outputs: int, *, random: np.random.Generator) -> NDArray[np.float32]:
+    """f32[inputs, outputs], scaled so that a product keeps its inputs' variance (LeCun et al., 1998)."""
+    return (random.normal(size=(inputs, outputs)) / np.sqrt(inputs)).astype(np.float32)
+
+
+def _orthogonal(inputs: int, outputs: int, *, random: np.random.Generator) -> NDArray[np.float32]:
+    """f32[inputs, outputs] of orthonormal rows, of at least as many outputs as inputs (Saxe et al., 2014)."""
+    q, r = np.linalg.qr(random.normal(size=(outputs, inputs)))
+    kernel: NDArray[np.float32] = (q * np.sign(np.diag(r))).T.astype(np.float32)
+    return kernel
 
 
 def forecaster(network: Network, *, weights: Mapping[str, Array]) -> Forecaster:

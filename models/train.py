@@ -61,6 +61,13 @@ class _Data(NamedTuple):
 _Learned = tuple[Weights, optax.OptState]
 
 
+class _Cut(NamedTuple):
+    """All of a training that is compiled in: runs that differ in nothing else share a compilation."""
+
+    time_steps: int
+    first_judged: int
+
+
 class _State(NamedTuple):
     weights: Weights
     moments: optax.OptState
@@ -94,12 +101,13 @@ def fit(panel: Panel, *, network: Network, training: Training, on_epoch: Callabl
     held_out = sampling.validation(calibrate, network=network, training=training, batch=sampler.batch)
     _require_windows(sampler, held_out=held_out)
     data = _load(panel, network=network, training=training)
-    state = _begin(network, training=training, batches=sampler.batches)
-    compiled_before = _compiled()
+    cut = _Cut(time_steps=training.time_steps, first_judged=training.first_judged)
+    state, compiled_before = _begin(network, seed=training.seed), _compiled()
     history: list[Epoch] = []
     while not _is_over(history, training=training):
         began, number = time.perf_counter(), len(history) + 1
-        state, record = _epoch(state, data, sampler.draw(number), held_out, network=network, training=training)
+        windows, rates = sampler.draw(number), _rates(number, batches=sampler.batches, training=training)
+        state, record = _epoch(state, data, windows, rates, held_out, network=network, cut=cut)
         epoch = _told(record, number=number, windows=sampler.batches * sampler.batch, began=began)
         history.append(epoch)
         log.info("epoch %d: loss %.4f, validation %.4f, %.1f s", number, epoch.loss, epoch.validation_loss, epoch.seconds)
@@ -125,6 +133,7 @@ def _require_windows(sampler: sampling.Sampler, *, held_out: sampling.Windows) -
 def _load(panel: Panel, *, network: Network, training: Training) -> _Data:
     """The panel on the device; what training may not look at becomes 'not observed'."""
     shown = sampling.shown(panel)
+    _require_finite(panel, shown=shown)
     judged = (panel.part != Part.ABSENT) & ~panel.newcomer & ~panel.incident
     after = training.time_steps + max(network.leads)
     values = np.zeros((len(panel.entities), panel.steps + after, len(panel.parameters)), dtype=np.float32)
@@ -137,51 +146,64 @@ def _load(panel: Panel, *, network: Network, training: Training) -> _Data:
     )
 
 
-def _optimiser(training: Training, *, batches: int) -> optax.GradientTransformation:
-    if training.schedule == "cosine":
-        return optax.adam(optax.cosine_decay_schedule(training.learning_rate, training.epochs * batches))
-    return optax.adam(training.learning_rate)
+def _require_finite(panel: Panel, *, shown: NDArray[np.bool_]) -> None:
+    if np.isfinite(panel.values).all(where=shown):
+        return
+    entity, step, parameter = np.argwhere(~np.isfinite(panel.values) & shown)[0]
+    raise TrainingError(
+        f"{panel.entities[entity]} has {panel.values[entity, step, parameter]} as {panel.parameters[parameter]} at step {step} of the "
+        "panel; expected finite scaled values.",
+        hint="check the scales (tidewatch check) before training.",
+    )
 
 
-def _begin(network: Network, *, training: Training, batches: int) -> _State:
-    weights = initial(network, seed=training.seed)
-    moments = _optimiser(training, batches=batches).init(weights)
-    best = {name: jnp.copy(weight) for name, weight in weights.items()}  # a donated array cannot be given twice
-    return _State(weights=weights, moments=moments, best=best, best_loss=jnp.asarray(np.inf, dtype=jnp.float32))
+def _rates(number: int, *, batches: int, training: Training) -> NDArray[np.float32]:
+    """f32[batches]: the learning rate of each training step of an epoch."""
+    done = ((number - 1) * batches + np.arange(batches)) / (training.epochs * batches)
+    shape = (1 + np.cos(np.pi * done)) / 2 if training.schedule == "cosine" else np.ones(batches)
+    return (training.learning_rate * shape).astype(np.float32)
 
 
-@partial(jax.jit, static_argnames=("network", "training"), donate_argnames=("state",))
-def _epoch(state: _State, data: _Data, windows: Array, held_out: Array, *, network: Network, training: Training) -> tuple[_State, _Record]:
-    """One pass over windows i32[batches, batch, 4], then the validation: all in one compiled call."""
-    optimiser = _optimiser(training, batches=windows.shape[0])
+def _begin(network: Network, *, seed: int) -> _State:
+    weights = initial(network, seed=seed)
+    best = {name: jnp.copy(weight) for name, weight in weights.items()}  # what is donated must not be given twice
+    return _State(weights=weights, moments=optax.scale_by_adam().init(weights), best=best, best_loss=jnp.asarray(np.inf, dtype=jnp.float32))
+
+
+@partial(jax.jit, static_argnames=("network", "cut"), donate_argnames=("state",))
+def _epoch(
+    state: _State, data: _Data, windows: Array, rates: Array, held_out: Array, *, network: Network, cut: _Cut
+) -> tuple[_State, _Record]:
+    """One pass over windows i32[batches, batch, 4] at rates f32[batches], then the validation: all in one compiled call."""
 
     def mean_error(weights: Weights, batch: Array) -> tuple[Array, Array]:
-        total, count = _error(weights, batch, data, part=Part.TRAIN, network=network, training=training)
+        total, count = _error(weights, batch, data, part=Part.TRAIN, network=network, cut=cut)
         return total / jnp.maximum(count, 1), count
 
-    def step(carry: _Learned, batch: Array) -> tuple[_Learned, tuple[Array, Array, dict[str, Array]]]:
-        weights, moments = carry
+    def step(learned: _Learned, given: tuple[Array, Array]) -> tuple[_Learned, tuple[Array, Array, dict[str, Array]]]:
+        (weights, moments), (batch, rate) = learned, given
         (loss, count), gradients = jax.value_and_grad(mean_error, has_aux=True)(weights, batch)
-        updates, moments = optimiser.update(gradients, moments)
+        directions, moments = optax.scale_by_adam().update(gradients, moments)
+        weights = {name: weight - rate * directions[name] for name, weight in weights.items()}
         finite = {name: jnp.isfinite(gradient).all() for name, gradient in gradients.items()}
-        return (optax.apply_updates(weights, updates), moments), (loss, count, finite)
+        return (weights, moments), (loss, count, finite)
 
     def validate(weights: Weights, batch: Array) -> tuple[Weights, tuple[Array, Array]]:
-        return weights, _error(weights, batch, data, part=Part.CALIBRATE, network=network, training=training)
+        return weights, _error(weights, batch, data, part=Part.CALIBRATE, network=network, cut=cut)
 
-    (weights, moments), (loss, judged, finite) = lax.scan(step, (state.weights, state.moments), windows)
+    (weights, moments), (loss, judged, finite) = lax.scan(step, (state.weights, state.moments), (windows, rates))
     _, (totals, counts) = lax.scan(validate, weights, held_out)
     validation_loss = totals.sum() / jnp.maximum(counts.sum(), 1)
     better = validation_loss < state.best_loss
-    best = {name: jnp.where(better, weights[name], state.best[name]) for name in weights}
+    best = {name: jnp.where(better, weight, state.best[name]) for name, weight in weights.items()}
     after = _State(weights=weights, moments=moments, best=best, best_loss=jnp.where(better, validation_loss, state.best_loss))
     return after, _Record(loss=loss, judged=judged, finite=finite, validation_loss=validation_loss)
 
 
-def _error(weights: Weights, windows: Array, data: _Data, *, part: Part, network: Network, training: Training) -> tuple[Array, Array]:
+def _error(weights: Weights, windows: Array, data: _Data, *, part: Part, network: Network, cut: _Cut) -> tuple[Array, Array]:
     """Sum of the absolute errors of windows i32[batch, 4] against the observed targets of one part, and their number."""
     entity, start, told, newcomer = windows.T
-    at = start + jnp.arange(training.time_steps)[:, None]
+    at = start + jnp.arange(cut.time_steps)[:, None]
     steps = Steps(
         values=data.values[entity, at],
         missing=data.missing[entity, at],
@@ -189,7 +211,7 @@ def _error(weights: Weights, windows: Array, data: _Data, *, part: Part, network
         newcomer=jnp.broadcast_to(newcomer > 0, at.shape),
         entity=jnp.where(told > 0, entity, -1),
     )
-    first = training.first_judged
+    first = cut.first_judged
     forecasts, _ = forecaster(network, weights=weights).__call__(steps, carries=rest(network, batch=entity.size), first=first)
     targets = np.array(network.targets)
     ahead = at[first:, :, None] + np.array(network.leads)
@@ -203,7 +225,7 @@ def _told(record: _Record, *, number: int, windows: int, began: float) -> Epoch:
     loss, judged = np.asarray(record.loss, dtype=np.float64), np.asarray(record.judged)
     validation_loss = float(record.validation_loss)
     if not (np.isfinite(loss).all() and np.isfinite(validation_loss)):
-        raise TrainingError(_not_finite(record, loss=loss, number=number), hint="lower training.learning_rate, or check the scaled values.")
+        raise TrainingError(_not_finite(record, loss=loss, number=number), hint="lower training.learning_rate in the contract.")
     mean = float((loss * judged).sum() / max(judged.sum(), 1))
     return Epoch(number=number, loss=mean, validation_loss=validation_loss, seconds=time.perf_counter() - began, windows=windows)
 

@@ -1,0 +1,127 @@
+"""Training learns, from nothing but what it may learn from, with one compilation and the same bytes every time."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models import baselines, predict, train
+from models.config import Network, Supervision, Training
+from telemetry.errors import TrainingError
+from telemetry.panel import Panel, Part
+
+NETWORK = Network(parameters=4, calendar=8, entities=3, targets=(0, 2), leads=(1, 5), hidden=(6,), dense=4, embedding=2)
+TRAINING = Training(batch=8, time_steps=24, warmup_steps=8, learning_rate=0.01, epochs=1)
+
+PanelFactory = Callable[..., Panel]
+
+
+@pytest.fixture
+def panel(panel_of: PanelFactory) -> Panel:
+    """With a newcomer's first days and incidents within TRAIN, a step not observed, and an entity that is only a newcomer."""
+    panel = panel_of()
+    newcomer, incident, observed = panel.newcomer.copy(), panel.incident.copy(), panel.observed.copy()
+    newcomer[1, :300] = newcomer[2] = True
+    incident[0, 200:260] = incident[1, 690:700] = True
+    observed[0, 400] = False
+    return replace(panel, newcomer=newcomer, incident=incident, observed=observed)
+
+
+def _bytes(panel: Panel, *, training: Training = TRAINING) -> dict[str, bytes]:
+    return {name: weight.tobytes() for name, weight in train.fit(panel, network=NETWORK, training=training).weights.items()}
+
+
+def _planted(panel: Panel, *, where: NDArray[np.bool_], value: float = 1e6) -> Panel:
+    return replace(panel, values=np.where(where[..., None], np.float32(value), panel.values))
+
+
+def test_a_run_compiles_once_and_the_next_of_its_shape_not_at_all(panel_of: PanelFactory) -> None:
+    unlike_others = panel_of()
+    assert train.fit(unlike_others, network=NETWORK, training=replace(TRAINING, epochs=3)).compiles == 1
+    other = replace(TRAINING, epochs=2, seed=1, learning_rate=0.001, schedule="cosine")
+    assert train.fit(unlike_others, network=NETWORK, training=other).compiles == 0
+
+
+def test_two_runs_give_the_same_bytes_and_another_seed_gives_others(panel: Panel) -> None:
+    training = replace(TRAINING, epochs=2)
+    assert _bytes(panel, training=training) == _bytes(panel, training=training)
+    assert _bytes(panel, training=training) != _bytes(panel, training=replace(training, seed=1))
+
+
+@pytest.mark.parametrize("supervision", ["every_step", "last_step"])
+@pytest.mark.parametrize("what", ["newcomer", "incident", "unobserved", "gap", "calibrate", "test"])
+def test_nothing_is_learned_from(what: str, supervision: Supervision, panel: Panel) -> None:
+    training = replace(TRAINING, supervision=supervision)
+    where = {
+        "newcomer": panel.newcomer,
+        "incident": panel.incident,
+        "unobserved": ~panel.observed.any(axis=-1),
+        "gap": panel.part == Part.GAP,
+        "calibrate": panel.part == Part.CALIBRATE,
+        "test": panel.part == Part.TEST,
+    }[what]
+    assert where.any()
+    assert _bytes(_planted(panel, where=where), training=training) == _bytes(panel, training=training)
+
+
+def test_everything_in_train_is_learned_from(panel: Panel) -> None:
+    where = np.zeros_like(panel.newcomer)
+    where[1, 350] = True
+    assert _bytes(_planted(panel, where=where)) != _bytes(panel)
+
+
+def test_an_entity_that_is_only_a_newcomer_keeps_the_shared_prior(panel: Panel) -> None:
+    correction = train.fit(panel, network=NETWORK, training=TRAINING).weights["correction"]
+    assert np.abs(correction[:2]).min() > 0
+    assert not correction[2].any()
+
+
+def test_training_stops_without_a_better_epoch_and_keeps_the_best(panel: Panel) -> None:
+    restless = replace(TRAINING, learning_rate=0.2, epochs=60, patience=2)
+    told: list[train.Epoch] = []
+    trained = train.fit(panel, network=NETWORK, training=restless, on_epoch=told.append)
+    best = min(trained.history, key=lambda epoch: epoch.validation_loss).number
+    assert tuple(told) == trained.history
+    assert best + restless.patience == len(trained.history) < restless.epochs
+    until_best = train.fit(panel, network=NETWORK, training=replace(restless, epochs=best))
+    assert {name: weight.tobytes() for name, weight in trained.weights.items()} == {
+        name: weight.tobytes() for name, weight in until_best.weights.items()
+    }
+
+
+def test_a_loss_that_is_not_finite_names_its_steps_and_weights(panel: Panel) -> None:
+    message = r"not finite in training steps 1 to \d+ \(epoch 1\).*not finite in the first of them: correction, .*prior\.\nHint: lower"
+    with pytest.raises(TrainingError, match=message):
+        train.fit(panel, network=NETWORK, training=replace(TRAINING, learning_rate=1e38))
+
+
+def test_a_value_that_is_not_finite_is_named_by_its_place(panel: Panel) -> None:
+    where = np.zeros_like(panel.newcomer)
+    where[1, 320] = True
+    with pytest.raises(TrainingError, match=r"entity-1 has inf as parameter-0 at step 320 of the panel; expected finite.*\nHint: check"):
+        train.fit(_planted(panel, where=where, value=np.inf), network=NETWORK, training=TRAINING)
+
+
+def test_a_panel_of_newcomers_leaves_nothing_to_learn_from(panel: Panel) -> None:
+    with pytest.raises(TrainingError, match=r"nothing to learn from.*\nHint: take more days in"):
+        train.fit(replace(panel, newcomer=np.ones_like(panel.newcomer)), network=NETWORK, training=TRAINING)
+
+
+def test_a_panel_without_a_calibration_part_leaves_nothing_to_validate_on(panel: Panel) -> None:
+    part = np.where(panel.part == Part.CALIBRATE, Part.GAP, panel.part).astype(np.uint8)
+    with pytest.raises(TrainingError, match="nothing to validate on"):
+        train.fit(replace(panel, part=part), network=NETWORK, training=TRAINING)
+
+
+@pytest.mark.parametrize(("supervision", "epochs"), [("every_step", 60), ("last_step", 6)])
+def test_a_wave_is_forecast_better_than_by_its_last_value(supervision: Supervision, epochs: int, panel: Panel) -> None:
+    training = replace(TRAINING, epochs=epochs, patience=epochs, supervision=supervision, schedule="cosine")
+    weights = train.fit(panel, network=NETWORK, training=training).weights
+    mature, start, targets = slice(0, 2), 900, np.array(panel.targets)
+    forecasts = predict.forecast(panel, network=NETWORK, weights=weights, start=start, stop=panel.steps)[mature]
+    actual = panel.values[mature, start:, targets]
+    for index, lead in enumerate(NETWORK.leads):
+        last = baselines.persistence(panel.values, observed=panel.observed, lead=lead)[mature, start:, targets]
+        assert np.abs(forecasts[:, :, index] - actual).mean() < 0.9 * np.abs(last - actual).mean()
