@@ -120,6 +120,8 @@ def in_force(events: pl.DataFrame) -> tuple[Standing, ...]:
 
 
 def _append(lake: Lake, *, event: Literal["publish", "held", "revoke"], release: str, at: datetime, reason: str, metrics: Figures) -> None:
+    if at.tzinfo is None:
+        raise ValueError(f"the time of an event needs its zone, which {at} lacks")
     events = history(lake)
     row = {
         SEQUENCE: events.height,
