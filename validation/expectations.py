@@ -1,0 +1,287 @@
+"""The expectations of Tidewatch, as Great Expectations runs, stores and shows them.
+
+Each is a subclass of the library's own, so that suites stay plain JSON and pages know how to show them. What it asks is measured by Polars
+in metrics that all expectations of a suite share: the library computes each once. What a measurement means is said in `judgements` and
+`tensor_judgements`; nothing is decided here.
+"""
+# ruff: noqa: ARG002, ARG003  # the signatures are the library's
+
+import html
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+from great_expectations.execution_engine.execution_engine import ExecutionEngine
+from great_expectations.expectations.core.expect_column_proportion_of_non_null_values_to_be_between import (
+    ExpectColumnProportionOfNonNullValuesToBeBetween,
+)
+from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
+from great_expectations.expectations.core.expect_column_values_to_be_increasing import ExpectColumnValuesToBeIncreasing
+from great_expectations.expectations.core.expect_compound_columns_to_be_unique import ExpectCompoundColumnsToBeUnique
+from great_expectations.expectations.core.expect_table_columns_to_match_set import ExpectTableColumnsToMatchSet
+from great_expectations.expectations.core.expect_table_row_count_to_be_between import ExpectTableRowCountToBeBetween
+from great_expectations.expectations.expectation import BatchExpectation, ColumnAggregateExpectation
+from great_expectations.render.components import (
+    CollapseContent,
+    LegacyDiagnosticRendererType,
+    RenderedStringTemplateContent,
+    RenderedTableContent,
+)
+from great_expectations.render.renderer.renderer import renderer
+from great_expectations.validator.validator import ValidationDependencies
+
+from validation import judgements, tensor_judgements
+from validation.findings import Finding, Severity
+from validation.measures import FRAME, INFINITE, OUTSIDE, PROFILE, SHIFTS, Metrics
+
+SHOWN: Final = 50
+"""Findings of one expectation that a page shows; the stored result holds them all."""
+
+
+class _Judged:
+    """What all expectations share: they succeed without a finding, and show their findings as a table."""
+
+    metric_dependencies: ClassVar[tuple[str, ...]] = ()
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """What is not as expected."""
+        raise NotImplementedError
+
+    @property
+    def stops(self) -> Severity:
+        """The library's severity in our words."""
+        return "stop" if self.severity == "critical" else "warn"  # type: ignore[attr-defined]  # of the class it is mixed into
+
+    def get_validation_dependencies(
+        self, execution_engine: ExecutionEngine[Any] | None = None, runtime_configuration: dict[str, Any] | None = None, **_: Any
+    ) -> ValidationDependencies:
+        """Only our own metrics; the classes we derive from would compute theirs with pandas."""
+        return BatchExpectation.get_validation_dependencies(self, execution_engine, runtime_configuration)  # type: ignore[arg-type]
+
+    def _validate(self, metrics: Metrics, runtime_configuration: Any = None, execution_engine: Any = None) -> dict[str, Any]:
+        found = self.findings(metrics)
+        observed = "as expected" if not found else found[0].found + (f", and {len(found) - 1} more" if len(found) > 1 else "")
+        return {"success": not found, "result": {"observed_value": observed, "details": {"findings": [f.as_json() for f in found]}}}
+
+    @classmethod
+    @renderer(renderer_type=LegacyDiagnosticRendererType.OBSERVED_VALUE)
+    def _diagnostic_observed_value_renderer(cls, configuration: Any = None, result: Any = None, runtime_configuration: Any = None) -> str:
+        return html.escape(str(result.result.get("observed_value", "not judged")))
+
+    @classmethod
+    @renderer(renderer_type=LegacyDiagnosticRendererType.UNEXPECTED_TABLE)
+    def _diagnostic_unexpected_table_renderer(
+        cls, configuration: Any = None, result: Any = None, runtime_configuration: Any = None
+    ) -> list[RenderedTableContent | CollapseContent] | None:
+        found = findings_of(result)
+        if not found:
+            return None
+        rows = [[text(part) for part in (f.entity or "", f.period, f.found, f.expected)] for f in found[:SHOWN]]
+        if len(found) > SHOWN:
+            rows.append([text(f"and {len(found) - SHOWN} more"), text(""), text(""), text("")])
+        return [
+            RenderedTableContent(
+                table=rows, header_row=["Entity", "Period", "Found", "Expected"], styling={"body": {"classes": ["table-sm"]}}
+            )
+        ]
+
+
+def findings_of(result: Any) -> tuple[Finding, ...]:  # Any: the library's ExpectationValidationResult
+    """The findings that a result of one of our expectations holds."""
+    return tuple(Finding.from_json(told) for told in result.result.get("details", {}).get("findings", ()))
+
+
+def _number(asked: Any) -> float | None:  # Any: the library's fields may hold a parameter's name as well; ours never do
+    return None if asked is None else float(asked)
+
+
+def text(told: str) -> RenderedStringTemplateContent:
+    """`told` as it is: parameters of a template are escaped, the template itself is not."""
+    return RenderedStringTemplateContent(string_template={"template": "$told", "params": {"told": told}, "tag": "span"})
+
+
+# Over the raw grid
+
+
+class ExpectDeclaredColumns(_Judged, ExpectTableColumnsToMatchSet):
+    """The columns and types of the contract, no more and no less."""
+
+    declared: dict[str, str]
+    metric_dependencies: ClassVar[tuple[str]] = (FRAME,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.columns`."""
+        return judgements.columns(judgements.as_text(metrics[FRAME].schema), expected=self.declared, severity=self.stops)
+
+
+class ExpectRows(_Judged, ExpectTableRowCountToBeBetween):
+    """At least one row."""
+
+    metric_dependencies: ClassVar[tuple[str]] = (FRAME,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.rows`."""
+        return judgements.rows(len(metrics[FRAME]), severity=self.stops)
+
+
+class ExpectOneRowAStep(_Judged, ExpectCompoundColumnsToBeUnique):
+    """One row per entity and time."""
+
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.repeated`."""
+        return judgements.repeated(metrics[PROFILE], severity=self.stops)
+
+
+class ExpectTimeGoesForward(_Judged, ExpectColumnValuesToBeIncreasing):
+    """The rows of an entity in the order of time."""
+
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.backward`."""
+        return judgements.backward(metrics[PROFILE], severity=self.stops)
+
+
+class ExpectPlausibleRange(_Judged, ExpectColumnValuesToBeBetween):
+    """Values within the declared range, but for a share of 1 - mostly."""
+
+    unit: str
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, OUTSIDE)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.implausible`."""
+        return judgements.implausible(
+            metrics[OUTSIDE],
+            profile=metrics[PROFILE],
+            parameter=self.column,
+            bounds=judgements.bounds(_number(self.min_value), _number(self.max_value), unit=self.unit),
+            at_most=1 - (_number(self.mostly) or 0.0),
+            severity=self.stops,
+        )
+
+
+class ExpectFiniteValues(_Judged, ColumnAggregateExpectation):
+    """No infinite value."""
+
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, INFINITE)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.infinite`."""
+        return judgements.infinite(metrics[INFINITE], profile=metrics[PROFILE], parameter=self.column, severity=self.stops)
+
+
+class ExpectNotMissing(_Judged, ExpectColumnProportionOfNonNullValuesToBeBetween):
+    """At least the share `min_value` of an entity's steps told."""
+
+    metric_dependencies: ClassVar[tuple[str]] = (PROFILE,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.missing`."""
+        return judgements.missing(
+            metrics[PROFILE], parameter=self.column, at_most=1 - (_number(self.min_value) or 0.0), severity=self.stops
+        )
+
+
+class ExpectSameUnit(_Judged, ColumnAggregateExpectation):
+    """No sustained jump of an entity's level by `factor` or more."""
+
+    factor: float
+    success_keys: ClassVar[tuple[str, ...]] = ("factor",)
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, SHIFTS)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.shifted`."""
+        return judgements.shifted(metrics[SHIFTS], profile=metrics[PROFILE], parameter=self.column, factor=self.factor, severity=self.stops)
+
+
+class ExpectUnitOfOthers(_Judged, ColumnAggregateExpectation):
+    """No entity whose level is by `factor` or more away from all others'."""
+
+    factor: float
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `judgements.unlike_others`."""
+        return judgements.unlike_others(metrics[PROFILE], parameter=self.column, factor=self.factor)
+
+
+# Over the statistics of a panel (`tensor_profile.TENSORS`)
+
+
+class _OfTensors(_Judged):
+    metric_dependencies: ClassVar[tuple[str, ...]] = (FRAME,)
+
+
+class ExpectScaledMean(_OfTensors, ColumnAggregateExpectation):
+    """Mean 0 over training."""
+
+    full_weight: int
+    tolerance: float
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.off_mean`."""
+        return tensor_judgements.off_mean(metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance)
+
+
+class ExpectScaledDeviation(_OfTensors, ColumnAggregateExpectation):
+    """Standard deviation 1 over training."""
+
+    full_weight: int
+    tolerance: float
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.off_deviation`."""
+        return tensor_judgements.off_deviation(
+            metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance
+        )
+
+
+class ExpectFiniteTensor(_OfTensors, ColumnAggregateExpectation):
+    """Numbers everywhere."""
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.not_finite`."""
+        return tensor_judgements.not_finite(metrics[FRAME], parameter=self.column)
+
+
+class ExpectZeroWhereUnobserved(_OfTensors, ColumnAggregateExpectation):
+    """0 where nothing was observed."""
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.stray`."""
+        return tensor_judgements.stray(metrics[FRAME], parameter=self.column)
+
+
+class ExpectRoundTrip(_OfTensors, ColumnAggregateExpectation):
+    """The grid comes back when the scaling is undone."""
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.unlike_grid`."""
+        return tensor_judgements.unlike_grid(metrics[FRAME], parameter=self.column)
+
+
+class ExpectOwnScale(_OfTensors, ColumnAggregateExpectation):
+    """Scaled once, with the entity's own mean and deviation."""
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.wrong_scale`."""
+        return tensor_judgements.wrong_scale(metrics[FRAME], parameter=self.column)
+
+
+class ExpectCalendar(_OfTensors, BatchExpectation):
+    """The calendar that the clock says."""
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.odd_calendar`."""
+        return tensor_judgements.odd_calendar(metrics[FRAME])
+
+
+class ExpectNewcomerFlag(_OfTensors, BatchExpectation):
+    """Newcomers flagged for their first days, and nobody else."""
+
+    days: int
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.odd_newcomers`."""
+        return tensor_judgements.odd_newcomers(metrics[FRAME], days=self.days)

@@ -1,0 +1,275 @@
+"""From statistics of a grid to findings: what is wrong, where, since when, and what was expected. Polars only, a few hundred rows."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from telemetry.schema import ENTITY, PARAMETER, Schema
+from validation.findings import Finding, Severity
+from validation.profile import Profile
+from validation.shifts import Shift, conversion
+
+LEAST_ENTITIES = 5
+"""Others to compare with, before an entity is held against them."""
+OTHERS_SPREADS = 6.0
+"""How many (robust) deviations of the others' levels an entity must be away from them, besides by the factor."""
+
+Row = dict[str, Any]  # Any: a Polars row
+
+
+def columns(found: dict[str, str], *, expected: dict[str, str], severity: Severity) -> tuple[Finding, ...]:
+    """Columns of a grid that are missing, unknown or of another type; names and types as text."""
+    parts = (
+        ("missing", [name for name in expected if name not in found]),
+        ("unknown", [name for name in found if name not in expected]),
+        ("of another type", [f"{n} ({found[n]}, not {t})" for n, t in expected.items() if n in found and found[n] != t]),
+    )
+    told = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+    if not told:
+        return ()
+    sentence = f"The grid has not the columns that the contract declares ({told}); nothing else could be checked."
+    expected_text = f"{len(expected)} columns as declared"
+    return (_finding("columns", severity=severity, found=told, expected=expected_text, sentence=sentence),)
+
+
+def as_text(schema: Schema) -> dict[str, str]:
+    """A schema with its types as text, as suites and pages tell it."""
+    return {name: str(kind) for name, kind in pl.Schema(schema).items()}
+
+
+def rows(found: int, *, severity: Severity) -> tuple[Finding, ...]:
+    """A grid without a row."""
+    if found > 0:
+        return ()
+    sentence = "The grid holds no row at all: nothing was ingested, or the period asked for is empty."
+    return (_finding("rows", severity=severity, found="no row", expected="at least one row", sentence=sentence),)
+
+
+def repeated(profile: Profile, *, severity: Severity) -> tuple[Finding, ...]:
+    """Entities with several rows for one time."""
+    return tuple(
+        _finding(
+            "one row a step",
+            severity=severity,
+            entity=row[ENTITY],
+            period=(row["first_repeated"], row["last"] + profile.cadence),
+            found=f"{row['repeated']:,} rows too many",
+            expected="one row per entity and time",
+            sentence=f"{row[ENTITY]} has {row['repeated']:,} rows whose time another row of it has too, the first at "
+            f"{_time(row['first_repeated'])}: the same minutes were counted twice.",
+        )
+        for row in profile.entities.filter(pl.col("repeated") > 0).iter_rows(named=True)
+    )
+
+
+def backward(profile: Profile, *, severity: Severity) -> tuple[Finding, ...]:
+    """Entities whose rows are not in the order of time."""
+    return tuple(
+        _finding(
+            "time goes forward",
+            severity=severity,
+            entity=row[ENTITY],
+            period=(row["first_backward"], row["last"] + profile.cadence),
+            found=f"{row['backward']:,} steps back in time",
+            expected="rows in the order of time",
+            sentence=f"The rows of {row[ENTITY]} go back in time {row['backward']:,} times, first to {_time(row['first_backward'])}.",
+        )
+        for row in profile.entities.filter(pl.col("backward") > 0).iter_rows(named=True)
+    )
+
+
+def missing(profile: Profile, *, parameter: str, at_most: float, severity: Severity) -> tuple[Finding, ...]:
+    """Entities that lack the parameter in too large a share of their steps.
+
+    It only warns where the whole entity was silent for that long: then it is no fault of the parameter.
+    """
+    cells = profile.cells.filter(pl.col(PARAMETER) == parameter, pl.col("missing") > at_most * pl.col("rows"))
+    spans = cells.join(profile.entities.select(ENTITY, "first", "last"), on=ENTITY).sort(ENTITY)
+    return tuple(_missing(row, cadence=profile.cadence, at_most=at_most, severity=severity) for row in spans.iter_rows(named=True))
+
+
+def _missing(row: Row, *, cadence: timedelta, at_most: float, severity: Severity) -> Finding:
+    share, alone = row["missing"] / row["rows"], row["missing_while_observed"] / row["rows"]
+    silent = alone <= at_most * (1 - share + alone)
+    why = "the entity was silent then" if silent else f"in {alone:.0%} of them its other parameters did arrive"
+    return _finding(
+        "not missing",
+        severity="warn" if silent else severity,
+        entity=row[ENTITY],
+        parameter=row[PARAMETER],
+        period=(row["first"], row["last"] + cadence),
+        found=f"{share:.1%} missing",
+        expected=f"at most {at_most:.1%} missing",
+        sentence=f"{row[ENTITY]} did not tell {row[PARAMETER]} in {share:.1%} of its {row['rows']:,} steps; {why}.",
+    )
+
+
+def implausible(
+    outside: pl.DataFrame, *, profile: Profile, parameter: str, bounds: str, at_most: float, severity: Severity
+) -> tuple[Finding, ...]:
+    """Entities with too large a share of values outside the plausible range. `outside` is `profile.outside`."""
+    told = pl.col("rows") - pl.col("missing")
+    shares = outside.join(profile.cells.filter(pl.col(PARAMETER) == parameter), on=ENTITY, suffix="_of_all")
+    worse = shares.with_columns((pl.col("outside") / told).alias("share")).filter(pl.col("share") > at_most).sort(ENTITY)
+    return tuple(
+        _finding(
+            "plausible range",
+            severity=severity,
+            entity=row[ENTITY],
+            parameter=parameter,
+            period=(row["first"], row["last"] + profile.cadence),
+            found=f"{row['outside']:,} values outside, {_span(row)}",
+            expected=bounds if at_most == 0 else f"{bounds} in all but {at_most:.1%} of the values",
+            sentence=f"{row[ENTITY]} told {row['outside']:,} values of {parameter} ({row['share']:.2%} of all) that cannot be: "
+            f"{_span(row)}, where {bounds} is plausible; the first at {_time(row['first'])}.",
+        )
+        for row in worse.iter_rows(named=True)
+    )
+
+
+def bounds(minimum: float | None, maximum: float | None, *, unit: str) -> str:
+    """A range in words.
+
+    >>> bounds(0, 100, unit="percent"), bounds(None, 0, unit="dBm")
+    ('0 to 100 percent', 'at most 0 dBm')
+    """
+    if minimum is None:
+        return f"at most {maximum:g} {unit}"
+    return f"at least {minimum:g} {unit}" if maximum is None else f"{minimum:g} to {maximum:g} {unit}"
+
+
+def infinite(which: pl.DataFrame, *, profile: Profile, parameter: str, severity: Severity) -> tuple[Finding, ...]:
+    """Entities with an infinite value. `which` is `profile.infinite`."""
+    return tuple(
+        _finding(
+            "finite",
+            severity=severity,
+            entity=row[ENTITY],
+            parameter=parameter,
+            period=(row["first"], row["last"] + profile.cadence),
+            found=f"{row['outside']:,} infinite values",
+            expected="finite values",
+            sentence=f"{row[ENTITY]} told {row['outside']:,} infinite values of {parameter}, the first at {_time(row['first'])}: "
+            "something was divided by zero on the way.",
+        )
+        for row in which.iter_rows(named=True)
+    )
+
+
+def shifted(shifts: Sequence[Shift], *, profile: Profile, parameter: str, factor: float, severity: Severity) -> tuple[Finding, ...]:
+    """The parameter's changes of unit. Where many parameters of an entity moved alike it only warns: that is business."""
+    of_parameter = [shift for shift in shifts if shift.parameter == parameter]
+    entities = profile.entities.get_column(ENTITY).to_list()
+    return tuple(
+        _finding(
+            "same unit",
+            severity="warn" if shift.together else severity,
+            entity=shift.entity,
+            parameter=parameter,
+            period=(shift.start, shift.end),
+            found=_factor(shift.factor, of="its own past"),
+            expected=f"less than x{factor:g} away from its own past",
+            sentence=_told_of_shift(shift, alike=_alike(shift, of_parameter), entities=entities),
+        )
+        for shift in of_parameter
+    )
+
+
+def _alike(shift: Shift, others: Sequence[Shift]) -> list[str]:
+    """The entities of the same customer that shifted by the same factor at the same time, this one included."""
+    customer = _customer(shift.entity)
+
+    def same(other: Shift) -> bool:
+        near = abs(other.start - shift.start) <= timedelta(hours=1)
+        return near and _customer(other.entity) == customer and abs(np.log(other.factor / shift.factor)) < np.log(2)
+
+    return [other.entity for other in others if same(other)]
+
+
+def _told_of_shift(shift: Shift, *, alike: list[str], entities: list[str]) -> str:
+    customer = _customer(shift.entity)
+    everywhere = len(alike) > 1 and len(alike) == sum(_customer(entity) == customer for entity in entities)
+    where = f" The same happened in {', '.join(alike)}{f': everywhere at {customer}' if everywhere else ''}." if len(alike) > 1 else ""
+    looks_like = conversion(shift.factor)
+    reason = (
+        f"{', '.join(shift.together)} moved with it, so it is rather the customer's business than a unit"
+        if shift.together
+        else f"that looks like a unit changed by {looks_like}"
+        if looks_like
+        else "no rhythm of it explains that"
+    )
+    return (
+        f"{shift.parameter} of {shift.entity} is x{shift.factor:.3g} of its own past from {_time(shift.start)} "
+        f"to {_time(shift.end)}; {reason}.{where}"
+    )
+
+
+def unlike_others(profile: Profile, *, parameter: str, factor: float) -> tuple[Finding, ...]:
+    """Entities whose whole history of an intensity lies a factor away from all others'. A warning: customers may differ."""
+    levels = profile.hours.filter(pl.col(PARAMETER) == parameter).group_by(ENTITY).agg(pl.col("level").median().log()).sort(ENTITY)
+    if len(levels) <= LEAST_ENTITIES:
+        return ()
+    level = levels.get_column("level").to_numpy()
+    away = level - np.median(level)
+    spread = 1.4826 * float(np.median(np.abs(away)))
+    odd = np.abs(away) >= max(np.log(factor), OTHERS_SPREADS * spread)
+    spans = levels.with_columns(pl.Series("away", away)).filter(pl.Series(odd)).join(profile.entities, on=ENTITY).sort(ENTITY)
+    return tuple(
+        _finding(
+            "unit of the others",
+            severity="warn",
+            entity=row[ENTITY],
+            parameter=parameter,
+            period=(row["first"], row["last"] + profile.cadence),
+            found=_factor(float(np.exp(row["away"])), of="what the others tell"),
+            expected=f"less than x{factor:g} away from the others",
+            sentence=f"All of {row[ENTITY]}'s history of {parameter} is x{np.exp(row['away']):.3g} of what the other {len(levels) - 1} "
+            "entities tell: it may have come in another unit from its first day.",
+        )
+        for row in spans.iter_rows(named=True)
+    )
+
+
+def _finding(
+    expectation: str,
+    *,
+    severity: Severity,
+    found: str,
+    expected: str,
+    sentence: str,
+    entity: str | None = None,
+    parameter: str | None = None,
+    period: tuple[datetime | None, datetime | None] = (None, None),
+) -> Finding:
+    return Finding(
+        expectation=expectation,
+        severity=severity,
+        entity=entity,
+        parameter=parameter,
+        period_start=period[0],
+        period_end=period[1],
+        found=found,
+        expected=expected,
+        sentence=sentence,
+    )
+
+
+def _customer(entity: str) -> str:
+    """The first key of an entity."""
+    return entity.split("/", 1)[0]
+
+
+def _factor(factor: float, *, of: str) -> str:
+    looks_like = conversion(factor)
+    return f"x {factor:.3g} of {of}" + (f", looks like {looks_like}" if looks_like else "")
+
+
+def _span(row: Row) -> str:
+    return f"{row['lowest']:g}" if row["lowest"] == row["highest"] else f"{row['lowest']:g} to {row['highest']:g}"
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

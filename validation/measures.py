@@ -1,0 +1,118 @@
+"""What the expectations read, as metrics of Great Expectations: Polars over the batch's Arrow columns, each computed once a suite."""
+# ruff: noqa: ARG003, N805  # the signatures, and the name `cls`, are the library's
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import polars as pl
+from great_expectations.core.metric_domain_types import MetricDomainTypes
+from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
+from great_expectations.expectations.metrics.metric_provider import metric_value
+from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+from great_expectations.validator.metric_configuration import MetricConfiguration
+
+from telemetry.schema import AT, ENTITY
+from validation.profile import Profile, infinite, measure, outside
+from validation.shifts import Shift, find
+
+FRAME: Final = "table.tidewatch.frame"
+PROFILE: Final = "table.tidewatch.profile"
+SHIFTS: Final = "table.tidewatch.shifts"
+OUTSIDE: Final = "table.tidewatch.outside"
+INFINITE: Final = "table.tidewatch.infinite"
+_PACKED_ENTITY: Final = "entity as category"
+_PACKED_AT: Final = "at in microseconds"
+
+Metrics = Mapping[str, Any]  # Any: a metric is what its provider makes
+Asked = Mapping[str, Any]  # Any: what an expectation asks a metric for, by name
+
+
+def packed(grid: pl.DataFrame) -> pl.DataFrame:
+    """`grid` with entity and time in columns that pandas hashes in no time.
+
+    The library hashes every batch below 1 GB; as text and timestamps these two columns would take longer than all checks.
+    """
+    return grid.select(
+        pl.col(ENTITY).cast(pl.Categorical).alias(_PACKED_ENTITY), pl.col(AT).dt.epoch("us").alias(_PACKED_AT), pl.exclude(ENTITY, AT)
+    )
+
+
+def unpacked(frame: pl.DataFrame) -> pl.DataFrame:
+    """What was packed as it was, and any other frame as it is."""
+    if _PACKED_ENTITY not in frame.columns:
+        return frame
+    restored = (pl.col(_PACKED_ENTITY).cast(pl.String).alias(ENTITY), pl.from_epoch(_PACKED_AT, "us").dt.replace_time_zone("UTC").alias(AT))
+    return frame.select(*restored, pl.exclude(_PACKED_ENTITY, _PACKED_AT))
+
+
+class _OfFrame(TableMetricProvider):
+    """A metric over the frame as Polars sees it, without a copy."""
+
+    needs: ClassVar[tuple[str, ...]] = (FRAME,)
+
+    @classmethod
+    def _get_evaluation_dependencies(
+        cls,
+        metric: MetricConfiguration,
+        configuration: Any = None,
+        execution_engine: Any = None,
+        runtime_configuration: Any = None,
+    ) -> dict[str, MetricConfiguration]:  # Any: the library's own types
+        domain = {key: value for key, value in metric.metric_domain_kwargs.items() if key != "column"}
+        return {name: MetricConfiguration(metric_name=name, metric_domain_kwargs=domain, metric_value_kwargs={}) for name in cls.needs}
+
+
+class FrameMetric(TableMetricProvider):
+    """The batch as a Polars frame; NaN, which passes for a value in Arrow columns, becomes null."""
+
+    metric_name = FRAME
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, execution_engine: PandasExecutionEngine, metric_domain_kwargs: dict[str, Any], **_: Any) -> pl.DataFrame:
+        frame, _compute, _accessor = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE)
+        return unpacked(pl.from_pandas(frame)).with_columns(pl.selectors.float().fill_nan(None))
+
+
+class ProfileMetric(_OfFrame):
+    """All statistics of a grid, in one pass."""
+
+    metric_name = PROFILE
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, metrics: Metrics, **_: Any) -> Profile:
+        return measure(metrics[FRAME])
+
+
+class ShiftsMetric(_OfFrame):
+    """All changes of unit."""
+
+    metric_name = SHIFTS
+    value_keys = ("factor",)
+    needs = (FRAME, PROFILE)
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> tuple[Shift, ...]:
+        return find(metrics[PROFILE], grid=metrics[FRAME], factor=metric_value_kwargs["factor"])
+
+
+class OutsideMetric(_OfFrame):
+    """What of a parameter lies outside its plausible range, per entity."""
+
+    metric_name = OUTSIDE
+    value_keys = ("column", "min_value", "max_value")
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> pl.DataFrame:
+        asked = metric_value_kwargs
+        return outside(metrics[FRAME], parameter=asked["column"], minimum=asked["min_value"], maximum=asked["max_value"])
+
+
+class InfiniteMetric(_OfFrame):
+    """What of a parameter is infinite, per entity."""
+
+    metric_name = INFINITE
+    value_keys = ("column",)
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> pl.DataFrame:
+        return infinite(metrics[FRAME], parameter=metric_value_kwargs["column"])
