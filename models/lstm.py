@@ -225,7 +225,8 @@ def initial(network: Network, *, seed: int) -> dict[str, Array]:
 
 def _lecun(inputs: int, outputs: int, *, random: np.random.Generator) -> NDArray[np.float32]:
     """f32[inputs, outputs], scaled so that a product keeps its inputs' variance (LeCun et al., 1998)."""
-    return (random.normal(size=(inputs, outputs)) / np.sqrt(inputs)).astype(np.float32)
+    kernel: NDArray[np.float32] = (random.normal(size=(inputs, outputs)) / np.sqrt(inputs)).astype(np.float32)
+    return kernel
 
 
 def _orthogonal(inputs: int, outputs: int, *, random: np.random.Generator) -> NDArray[np.float32]:
