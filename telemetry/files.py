@@ -158,8 +158,9 @@ def _nothing(source: Path, *, candidates: tuple[str, ...], pattern: str | None) 
 
 def _read_as(contract: Contract) -> dict[str, Any]:  # Any: JSON
     """What of the contract decides how a file's values become readings."""
-    parts = {"entity": True, "time": True, "label_column": True, "parameters": {"__all__": {"unit", "source_unit", "column"}}}
-    return contract.model_dump(mode="json", include=parts)
+    told = contract.model_dump(mode="json", include={"entity", "time", "label_column"})
+    parameters = {name: [each.column, each.source_unit, each.unit] for name, each in contract.parameters.items()}
+    return told | {"parameters": parameters}
 
 
 def _fingerprint(path: Path, *, read_as: object) -> str:
