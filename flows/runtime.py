@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from flows.settings import Settings
@@ -26,6 +27,7 @@ def prepare(settings: Settings, *, console_logs: bool = False) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect itself makes no parents
     os.environ.update(quiet())
     # Without a handler SIGTERM ends Python at once, and the embedded API, a child process, would live on.
     signal.signal(signal.SIGTERM, _leave)
