@@ -91,6 +91,7 @@ class Child:
         A Prefect worker that is told to end kills its runs at once; this way they end by themselves, and say so to the server.
         """
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # it stops a moment later, and until then the next signal would still reach it
         try:
             os.killpg(self.pid, signal.SIGTERM)
             yield

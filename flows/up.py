@@ -89,7 +89,7 @@ def environment(settings: Settings, *, port: int, pages_port: int) -> dict[str, 
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect / "ui"),  # by default inside of site-packages
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # two runs a minute are a million a year
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(14 * 86_400),
-        "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "300",  # by default an hour of runs ahead, all of them late after a pause
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT5M",  # by default an hour of runs ahead, all of them late after a pause
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # how long a run that was asked for waits for the worker's next look
         "PREFECT_WORKER_PREFETCH_SECONDS": "2",  # a run taken early would hold the deployment's only place against the one before it
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",  # `python` of the deployments' command
