@@ -6,7 +6,7 @@ from typing import Any, Final
 import polars as pl
 
 from flows import exhibits
-from flows.blocks import Block, Cell, Heading, Note, Table, count, decimal, moment, number, percent, plot, text, words
+from flows.blocks import Block, Cell, Note, Table, count, decimal, moment, number, percent, plot, text, words
 from flows.exhibits import Told
 from telemetry.schema import AT, END, ENTITY, KIND, PEAK, START, TARGET
 from validation.metrics import ACCURACY, ACCURACY_ORACLE, ACCURACY_PERSISTENCE, ROWS, SKILL
@@ -137,8 +137,7 @@ def _listed(frame: pl.DataFrame, *, name: str, columns: Sequence[str]) -> Iterat
         tuple(Cell(text=_cell(value, column=column)) for column, value in row.items())
         for row in frame.select(kept).head(INCIDENTS_LISTED).iter_rows(named=True)
     )
-    yield Heading(text=f"{name}: {frame.height}")
-    caption = _how_many(name, shown=len(rows), of=frame.height, unit="rows")
+    caption = _how_many(f"{name}: {frame.height}", shown=len(rows), of=frame.height, unit="rows")
     numbers = frozenset({_SAID[PEAK], _SAID[exhibits.MINUTES_TO_DETECT]})
     yield Table(caption=caption, columns=tuple(_SAID.get(column, words(column)) for column in kept), rows=rows, numbers=numbers)
 

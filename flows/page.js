@@ -1,6 +1,5 @@
 "use strict";
 const settings = {
-  responsive: true,
   displaylogo: false,
   displayModeBar: false,
   showSendToCloud: false,
@@ -20,6 +19,10 @@ function draw(canvas) {
 
 // One after the other, so that the page can be read and scrolled meanwhile.
 canvases.reduce((before, canvas) => before.then(() => draw(canvas)), Promise.resolve());
+
+// A figure keeps the width of its card.
+const watch = new ResizeObserver((entries) => entries.forEach(({ target }) => target.dataset.drawn && Plotly.Plots.resize(target)));
+canvases.forEach((canvas) => watch.observe(canvas));
 
 // Paper is narrower than the window.
 addEventListener("beforeprint", () => canvases.forEach((canvas) => canvas.dataset.drawn && Plotly.relayout(canvas, { width: 690 })));

@@ -4,6 +4,7 @@ No meaning is carried by a colour alone: signs, dashes and words go with it. Nam
 because Plotly reads a few HTML tags in texts.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -35,7 +36,8 @@ def finding_series(series: pl.DataFrame, *, start: datetime | None, end: datetim
         figure.add_shape(strokes.shade(start, last, color=strokes.WRONG))
         figure.add_trace(strokes.swatch("period of the finding", color=strokes.WRONG))
         figure.add_shape(strokes.rule(start, color=strokes.RED))
-    axis = {"type": "log", "dtick": 1, "exponentformat": "power"} if decades(series[VALUE]) > LOG_FROM_DECADES else {}
+    span = decades(series[VALUE])
+    axis = {"type": "log", "dtick": math.ceil(span / 6), "tickformat": ",~g"} if span > LOG_FROM_DECADES else {}
     title = f"{strokes.label(parameter)}{' (logarithmic)' if axis else ''}"
     figure.update_layout(xaxis=strokes.TIME_AXIS, yaxis={**axis, "title": {"text": title}})
     return strokes.laid_out(figure, height=280)
@@ -69,7 +71,7 @@ def accuracy_dots(by_entity: pl.DataFrame, *, bar: float | None) -> go.Figure:
     if bar is not None:
         figure.add_shape(strokes.rule(bar, color=strokes.AMBER))
         figure.add_trace(strokes.rule_swatch(f"bar, {bar:.2%}", color=strokes.AMBER))
-    figure.update_layout(xaxis={"tickformat": ".1%"}, yaxis=strokes.rows_axis(rows[ENTITY]), hovermode="closest")
+    figure.update_layout(xaxis={"tickformat": ".2~%", "tickangle": 0}, yaxis=strokes.rows_axis(rows[ENTITY]), hovermode="closest")
     return strokes.laid_out(figure, height=110 + ROW_PX * max(rows.height, 3))
 
 
@@ -90,10 +92,11 @@ def accuracy_heatmap(by_entity_target: pl.DataFrame, *, entities: Sequence[str],
         zmin=low,
         zmax=1.0,
         colorscale=[[0, "#b5403a"], [middle * 0.999, "#e3a98f"], [middle, "#a9cbe0"], [1, "#2f7fb8"]],
-        colorbar={"tickformat": ".1%", "thickness": 12, "outlinewidth": 0, "title": {"text": ""}},
+        showscale=False,
         xgap=2,
         ygap=2,
-        hovertemplate="%{x}: %{z:.2%}<extra></extra>",
+        customdata=[[strokes.label(entity)] * len(targets) for entity in entities],
+        hovertemplate="%{customdata}<br>%{x} %{z:.2%}<extra></extra>",
     )
     figure = go.Figure(heatmap)
     columns = {"type": "category", "showgrid": False, "side": "top"}
@@ -105,11 +108,9 @@ def excerpt(rows: pl.DataFrame) -> go.Figure:
     """Forecast against what came (at, actual, forecast, lower, upper, surprise, label), with the band of the normal."""
     rows = rows.sort(AT)
     figure = go.Figure()
-    figure.add_trace(strokes.curve(rows, LOWER, name="lower end", color=strokes.CLEAR, width=0, legend=False))
-    band = strokes.curve(rows, UPPER, name="normal band", color=strokes.CLEAR, width=0)
-    figure.add_trace(band.update(fill="tonexty", fillcolor=strokes.BAND))
-    figure.add_trace(strokes.curve(rows, FORECAST, name="forecast", color=strokes.BLUE, width=1.4, dash="dash"))
-    figure.add_trace(strokes.curve(rows, ACTUAL, name="actual", color=strokes.INK, width=1.4))
+    figure.add_trace(strokes.band(rows, lower=LOWER, upper=UPPER, name="normal band", color=strokes.BAND))
+    figure.add_trace(strokes.curve(rows, ACTUAL, name="actual", color=strokes.INK, width=1))
+    figure.add_trace(strokes.curve(rows, FORECAST, name="forecast", color=strokes.BLUE, width=1.8, dash="dash"))
     surprising = rows.filter(pl.col(SURPRISE) > 1, pl.col(ACTUAL).is_not_null())
     if surprising.height:
         marks = go.Scatter(
@@ -117,7 +118,8 @@ def excerpt(rows: pl.DataFrame) -> go.Figure:
             y=strokes.heights(surprising[ACTUAL]),
             mode="markers",
             name="anomalous minute",
-            marker={"color": strokes.RED, "symbol": "x", "size": 7},
+            marker={"color": strokes.RED, "symbol": "circle-open", "size": 6, "line": {"width": 1.5}},
+            hoverinfo="skip",
         )
         figure.add_trace(marks)
     spans = label_spans(rows)
@@ -193,7 +195,7 @@ def _dots(rows: pl.DataFrame, column: str, *, name: str, color: str, symbol: str
         name=name,
         mode="markers",
         marker={"color": color, "symbol": symbol, "size": 10, "line": {"width": 2, "color": color}},
-        hovertemplate="%{text}: %{x:.2%}<extra>" + name + "</extra>",
+        hovertemplate="%{text}<br>" + name + " %{x:.2%}<extra></extra>",
     )
 
 
@@ -225,7 +227,7 @@ def _spans(told: pl.DataFrame, *, name: str, color: str, lane: float, symbol: st
         text=[strokes.label(entity) for entity in told[ENTITY]],
         textposition="none",
         customdata=[f"{start:%Y-%m-%d %H:%M} to {end:%H:%M}" for start, end in zip(told[START], ends, strict=True)],
-        hovertemplate="%{text}<br>%{customdata}<extra>" + name + "</extra>",
+        hovertemplate="%{text}<br>" + name + "<br>%{customdata}<extra></extra>",
         legendgroup=name,
         showlegend=symbol is None,
     )

@@ -50,7 +50,7 @@ def checks(told: Told) -> Iterator[Block]:
     docs = told.summary.get("data_docs")
     href = told.link(str(docs)) if docs else None
     yield Note(
-        text=f"{judged}{len(stops)} that stop a run, {len(warnings)} warnings." if findings else f"{judged}nothing found.",
+        text=f"{judged}{_severities(stops=len(stops), warnings=len(warnings))}.",
         tone="bad" if stops else "held" if warnings else "good",
         link="Open the Data Docs" if href else "",
         href=href,
@@ -58,6 +58,17 @@ def checks(told: Told) -> Iterator[Block]:
     yield from _finding_plots(told, stops=stops)
     if findings:
         yield _findings_table([finding for _, finding in stops + warnings])
+
+
+def _severities(*, stops: int, warnings: int) -> str:
+    """How many findings there are of each kind.
+
+    >>> _severities(stops=2, warnings=1), _severities(stops=0, warnings=0)
+    ('2 findings stop the run, 1 warning', 'nothing found')
+    """
+    stopping = f"{stops} finding{'s stop' if stops > 1 else ' stops'} the run" if stops else ""
+    warned = f"{warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+    return ", ".join(part for part in (stopping, warned) if part) or "nothing found"
 
 
 def _findings_table(findings: list[Mapping[str, Any]]) -> Table:  # Any: plain JSON
@@ -70,7 +81,7 @@ def _findings_table(findings: list[Mapping[str, Any]]) -> Table:  # Any: plain J
         caption=caption,
         columns=columns,
         rows=tuple(_finding_row(finding) for finding in listed),
-        wide=frozenset({"In words", "Found", "Expected"}),
+        wide=frozenset(columns[4:]),
     )
 
 
@@ -92,7 +103,7 @@ def _period(finding: Mapping[str, Any]) -> str:  # Any: plain JSON
     start, end = finding.get("period_start"), finding.get("period_end")
     if not start and not end:
         return NONE
-    return f"{moment(start)} to {moment(end)}" if end else f"from {moment(start)}"
+    return f"{moment(start)} to\n{moment(end)}" if end else f"from {moment(start)}"
 
 
 def _finding_plots(told: Told, *, stops: Sequence[tuple[int, Mapping[str, Any]]]) -> Iterator[Plot]:  # Any: plain JSON

@@ -29,7 +29,18 @@ SHADE: Final = "rgba(201,130,27,0.20)"
 WRONG: Final = "rgba(214,79,79,0.16)"
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 DIGITS: Final = 6
-TIME_AXIS: Final = {"type": "date", "hoverformat": "%Y-%m-%d %H:%M", "ticklabelmode": "instant"}
+KNOWN: Final = "known"
+STRETCH: Final = "stretch"
+HOUR_MS: Final = 3_600_000
+TIME_AXIS: Final = {
+    "type": "date",
+    "hoverformat": "%Y-%m-%d %H:%M",
+    "tickformatstops": [
+        {"dtickrange": [None, 23 * HOUR_MS], "value": "%H:%M\n%d %b %Y"},
+        {"dtickrange": [23 * HOUR_MS, "M1"], "value": "%d %b\n%Y"},
+        {"dtickrange": ["M1", None], "value": "%b %Y"},
+    ],
+}
 
 
 def as_json(figure: go.Figure) -> str:
@@ -59,9 +70,9 @@ def laid_out(figure: go.Figure, *, height: int) -> go.Figure:
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         font={"family": FONT, "size": 12, "color": INK},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "traceorder": "normal"},
         xaxis=axis,
-        yaxis=axis,
+        yaxis={**axis, "hoverformat": ",.5~g"},
         dragmode="zoom",
     )
     return figure
@@ -78,6 +89,27 @@ def curve(rows: pl.DataFrame, column: str, *, name: str, color: str, width: floa
         connectgaps=False,
         showlegend=legend,
         hoverinfo="skip" if not legend else None,
+    )
+
+
+def band(rows: pl.DataFrame, *, lower: str, upper: str, name: str, color: str) -> go.Scatter:
+    """What lies between two columns over time: one closed outline for every stretch in which both are known."""
+    known = pl.col(lower).is_finite() & pl.col(upper).is_finite()
+    stretches = rows.with_columns(known.fill_null(False).alias(KNOWN)).with_columns(pl.col(KNOWN).rle_id().alias(STRETCH)).filter(KNOWN)
+    x, y = [], []
+    for stretch in stretches.partition_by(STRETCH, maintain_order=True):
+        back = stretch.reverse()
+        x += [epoch_ms(stretch[AT]), epoch_ms(back[AT]), [np.nan]]
+        y += [heights(stretch[upper]), heights(back[lower]), [np.nan]]
+    return go.Scatter(
+        x=np.concatenate([[], *x]),
+        y=np.concatenate([[], *y]).astype(np.float32),
+        name=name,
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=color,
+        hoverinfo="skip",
     )
 
 
