@@ -34,8 +34,8 @@ class Plan:
     """How the rows of one file are read.
 
     Attributes:
-        outputs: the columns of `readings_schema`.
-        checks: what may be wrong; the first that fails is the row's reason.
+        outputs: the columns of `readings_schema`, each under its name as `output` gives it.
+        checks: what may be wrong, told by the file's own columns and the outputs; the first that fails is the row's reason.
         naive: true where a time carries no zone and none is declared.
     """
 
@@ -48,6 +48,11 @@ def readings_schema(contract: Contract) -> Schema:
     """`entity, cohort, at`, every parameter, and `label` if the contract names a label column."""
     label = {LABEL: pl.Boolean} if contract.label_column else {}
     return {ENTITY: pl.String, COHORT: pl.String, AT: TIME, **dict.fromkeys(contract.names, pl.Float64), **label}
+
+
+def output(name: str) -> str:
+    """A reading's column beside those of the file, which may have the same name."""
+    return f"__read__{name}"
 
 
 def required(contract: Contract, *, of_path: dict[str, str]) -> tuple[str, ...]:
@@ -68,22 +73,23 @@ def plan(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str], now
     """
     keys, checks = _keys(columns, contract=contract, of_path=of_path)
     time = instants(contract.time.column, dtype=columns[contract.time.column], time=contract.time)
-    checks.append(Check(column=contract.time.column, fails=time.at.is_null(), expected=time.expected))
+    at = pl.col(output(AT))
+    checks.append(Check(column=contract.time.column, fails=at.is_null(), expected=time.expected))
     plausible = f"{time.expected}, after 1990 and not in the future"
-    checks.append(Check(column=contract.time.column, fails=implausible(time.at, now=now), expected=plausible))
-    outputs = [*keys, time.at.alias(AT)]
+    checks.append(Check(column=contract.time.column, fails=implausible(at, now=now), expected=plausible))
+    outputs = {**keys, AT: time.at}
     for name, parameter in contract.parameters.items():
-        value, check = _number(parameter.column or name, dtype=columns[parameter.column or name], parameter=parameter)
-        outputs.append(value.alias(name))
-        checks.append(check)
+        column = parameter.column or name
+        outputs[name] = _number(column, dtype=columns[column], parameter=parameter)
+        checks.append(_number_check(column, dtype=columns[column], name=name))
     if contract.label_column:
-        label, check = _label(contract.label_column, dtype=columns.get(contract.label_column))
-        outputs.append(label.alias(LABEL))
+        outputs[LABEL], check = _label(contract.label_column, dtype=columns.get(contract.label_column))
         checks.append(check)
-    return Plan(outputs=tuple(outputs), checks=tuple(checks), naive=time.naive)
+    told = tuple(value.alias(output(name)) for name, value in outputs.items())
+    return Plan(outputs=told, checks=tuple(checks), naive=time.naive)
 
 
-def _keys(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str]) -> tuple[list[pl.Expr], list[Check]]:
+def _keys(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str]) -> tuple[dict[str, pl.Expr], list[Check]]:
     """Entity and cohort; a `/` within one of several keys would make two entities look like one."""
     entity = contract.entity
     names = dict.fromkeys((*entity.keys, *filter(None, (entity.cohort,))))
@@ -92,7 +98,7 @@ def _keys(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str]) ->
     if len(entity.keys) > 1:
         checks += [Check(column=key, fails=text[key].str.contains("/", literal=True), expected="a key without '/'") for key in entity.keys]
     cohort = text[entity.cohort] if entity.cohort else pl.lit(EVERYONE)
-    return [pl.concat_str([text[key] for key in entity.keys], separator="/").alias(ENTITY), cohort.alias(COHORT)], checks
+    return {ENTITY: pl.concat_str([text[key] for key in entity.keys], separator="/"), COHORT: cohort}, checks
 
 
 def _text(column: str, *, dtype: pl.DataType) -> pl.Expr:
@@ -103,22 +109,29 @@ def _text(column: str, *, dtype: pl.DataType) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 
-def _number(column: str, *, dtype: pl.DataType, parameter: Parameter) -> tuple[pl.Expr, Check]:
-    """The value in the parameter's canonical unit, and the check that there was a finite number or nothing."""
+def _number(column: str, *, dtype: pl.DataType, parameter: Parameter) -> pl.Expr:
+    """The value in the parameter's canonical unit, null where there is no number."""
     unit = conversion(source=parameter.source_unit or parameter.unit, canonical=parameter.unit)
-    source = pl.col(column)
     if dtype == pl.String:
-        text = source.str.strip_chars()
-        number = text.cast(pl.Float64, strict=False).fill_nan(None)
-        no_number = number.is_null() & text.is_not_null() & ~text.is_in(NO_NUMBER)
+        number = pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
     elif dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
-        number = source.cast(pl.Float64).fill_nan(None)
-        no_number = _NEVER
+        number = pl.col(column).cast(pl.Float64)
     else:
         number = pl.lit(None, dtype=pl.Float64)
-        no_number = source.is_not_null()
-    value = number if unit.factor == 1.0 and unit.offset == 0.0 else number * unit.factor + unit.offset
-    return value, Check(column=column, fails=no_number | value.is_infinite(), expected="a finite number or nothing")
+    value = number.fill_nan(None)
+    return value if unit.factor == 1.0 and unit.offset == 0.0 else value * unit.factor + unit.offset
+
+
+def _number_check(column: str, *, dtype: pl.DataType, name: str) -> Check:
+    """That there was a finite number, or nothing."""
+    source, value = pl.col(column), pl.col(output(name))
+    if dtype == pl.String:
+        no_number = value.is_null() & source.is_not_null() & ~source.str.strip_chars().is_in(NO_NUMBER)
+    elif dtype.is_float():
+        no_number = _NEVER  # a NaN is nothing
+    else:
+        no_number = value.is_null() & source.is_not_null()
+    return Check(column=column, fails=no_number | value.is_infinite(), expected="a finite number or nothing")
 
 
 def _label(column: str, *, dtype: pl.DataType | None) -> tuple[pl.Expr, Check]:

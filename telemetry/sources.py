@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.columns import Check, plan, readings_schema, required
+from telemetry.columns import Check, output, plan, readings_schema, required
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError, MissingColumnError, NaiveTimeError
 from telemetry.files import ROW_INDEX, SourceFile, columns_of_path, no_rows, open_lazily, reading, scan
@@ -110,7 +110,8 @@ def _read_file(file: SourceFile, *, contract: Contract, now: datetime | None) ->
             raise MissingColumnError(source=file.name, missing=missing, found=tuple(c for c in columns if c != ROW_INDEX))
         how = plan(columns, contract=contract, of_path=of_path, now=now)
         fault = pl.coalesce(pl.when(check.fails).then(pl.lit(number, dtype=pl.UInt16)) for number, check in enumerate(how.checks))
-        judged = raw.select(ROW_INDEX, *how.outputs, fault.alias(_FAULT), how.naive.alias(_NAIVE)).collect()
+        kept = [pl.col(output(name)).alias(name) for name in readings_schema(contract)]
+        judged = raw.with_columns(how.outputs).select(ROW_INDEX, *kept, fault.alias(_FAULT), how.naive.alias(_NAIVE)).collect()
         if not judged.height:
             raise no_rows(file)
         naive = judged.filter(_NAIVE).select(ROW_INDEX)
@@ -120,8 +121,8 @@ def _read_file(file: SourceFile, *, contract: Contract, now: datetime | None) ->
         quarantine = _quarantine(file, raw=raw, faulty=faulty, checks=how.checks)
     if quarantine.height > _MOST_UNREADABLE * judged.height:
         raise _unreadable(file, quarantine=quarantine, rows=judged.height)
-    kept = judged.filter(pl.col(_FAULT).is_null()) if faulty.height else judged
-    return _FileReadings(frame=kept.select(list(readings_schema(contract))), quarantine=quarantine)
+    readable = judged.filter(pl.col(_FAULT).is_null()) if faulty.height else judged
+    return _FileReadings(frame=readable.select(list(readings_schema(contract))), quarantine=quarantine)
 
 
 def _quarantine(file: SourceFile, *, raw: pl.LazyFrame, faulty: pl.DataFrame, checks: tuple[Check, ...]) -> pl.DataFrame:
