@@ -20,7 +20,7 @@ from flows.runs import Run
 from flows.settings import Settings
 from serving import ledger
 from serving.forecasts import tell, tell_each
-from serving.incidents import MINUTES_TO_DETECT, Matched, match, open_incidents
+from serving.incidents import FALSE, MINUTES_TO_DETECT, Matched, match, open_incidents
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
 from serving.thresholds import calibrate
@@ -258,12 +258,18 @@ def _leave(judged: Judged, *, seen: _Seen, matched: Matched, contract: Contract,
     data.mkdir(exist_ok=True)
     for name in ("by_entity", "by_target", "by_entity_target"):
         getattr(judged.metrics, name).write_parquet(data / f"{name}.parquet")
-    matched.incidents.write_parquet(data / "incidents.parquet")
+    incidents_told(matched).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
     thresholds = pl.read_parquet(work(folder) / "thresholds.parquet")
     excerpts(work(folder) / "candidate", matched=matched, thresholds=thresholds, contract=contract).write_parquet(data / "excerpts.parquet")
     if not seen.ranks.is_empty():
         tell_table("accuracy-by-target", rows=judged.metrics.by_target.to_dicts(), description="Accuracy over the parallel test")
+
+
+def incidents_told(matched: Matched) -> pl.DataFrame:
+    """The incidents as the page shows them: `matched` says whether a label explains it, null where there are no labels."""
+    explained = ~pl.col(FALSE) if matched.labels.height else pl.lit(None, dtype=pl.Boolean)
+    return matched.incidents.with_columns(explained.alias("matched")).drop(FALSE)
 
 
 def judge_stage(run: Run, *, contract: str, oracle: str | None = None) -> Judged:

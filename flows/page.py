@@ -27,6 +27,7 @@ TONES: Final[dict[str, Tone]] = {
     **dict.fromkeys(("stopped", "crashed", "failed"), "bad"),
 }
 MARKS: Final[dict[Tone, str]] = {"good": "✓", "held": "!", "bad": "✕", "plain": "i"}
+COUNTS: Final = {"rows": "Rows", "rows_new": "New rows", "scored_minutes": "Minutes scored", "entities": "Entities"}
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] = (
     ("gate", "Gate", sections.gate),
     ("data-check", "Data check", sections.checks),
@@ -108,9 +109,13 @@ def verdict_of(summary: dict[str, Any]) -> Verdict:  # Any: plain JSON
     """
     name = text(summary.get("verdict"))
     tone = TONES.get(name, "plain")
-    lines = [line.strip().removeprefix("- ") for line in str(summary.get("sentence") or "").splitlines() if line.strip()]
+    sentence, found = str(summary.get("sentence") or ""), summary.get("reasons")
+    reasons = [str(reason) for reason in found] if isinstance(found, list) else []
+    for reason in reasons:
+        sentence = sentence.replace(reason, "")  # told below, one a line
+    lines = [line.strip().removeprefix("- ") for line in sentence.splitlines() if line.strip()]
     line, *more = lines or [words(name)]
-    return Verdict(name=name, tone=tone, mark=MARKS[tone], line=line, more=tuple(more), hint=str(summary.get("hint") or ""))
+    return Verdict(name=name, tone=tone, mark=MARKS[tone], line=line, more=(*more, *reasons), hint=str(summary.get("hint") or ""))
 
 
 def tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
@@ -118,7 +123,7 @@ def tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
     yield from _accuracy_tiles(summary)
     if (skill := number(summary.get("skill"))) is not None:
         yield Tile(name="Skill", value=decimal(skill), note="error saved over the last value", tone="bad" if skill <= 0 else "plain")
-    for key, name in (("rows", "Rows"), ("rows_new", "New rows"), ("entities", "Entities")):
+    for key, name in COUNTS.items():
         if number(summary.get(key)) is not None:
             yield Tile(name=name, value=count(summary[key]))
     if quarantined := number(summary.get("rows_quarantined")):
@@ -127,7 +132,7 @@ def tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
     if number(summary.get("vus_pr")) is not None:
         pca = summary.get("vus_pr_pca")
         yield Tile(name="VUS-PR", value=decimal(summary["vus_pr"]), note=f"PCA {decimal(pca)}" if number(pca) is not None else "")
-    if release := summary.get("release"):
+    if release := summary.get("release") or summary.get("scored_by"):
         yield Tile(name="Release", value=text(release)[:12], code=True)
 
 
@@ -149,6 +154,8 @@ def _accuracy_tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JS
 def _incident_tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
     found = number(summary.get("incidents_found"))
     known = number(summary.get("incidents_injected", summary.get("incidents_labelled")))
+    if found is None and (opened := number(summary.get("incidents"))) is not None:
+        yield Tile(name="Incidents", value=count(opened))
     if found is not None and known:
         minutes = number(summary.get("minutes_to_detect"))
         note = "" if minutes is None else f"within {decimal(minutes, digits=1)} minutes (median)"

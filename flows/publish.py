@@ -32,6 +32,8 @@ class Published:
     release: str
     champion: str | None
     already_in_force: bool
+    accuracy_bar: float
+    contract_digest: str
 
     def facts(self) -> dict[str, Any]:  # Any: plain JSON
         """Its part of a summary."""
@@ -43,6 +45,8 @@ class Published:
             "release": self.release if promoted else None,
             "candidate": self.release,
             "champion": self.champion,
+            "accuracy_bar": self.accuracy_bar,
+            "contract_digest": self.contract_digest,
             "sentence": self.sentence,
         }
 
@@ -117,6 +121,8 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
         release=release.id,
         champion=after.release if after else None,
         already_in_force=before is not None and before.release == release.id,
+        accuracy_bar=declared.gate.accuracy,
+        contract_digest=declared.digest,
     )
 
 

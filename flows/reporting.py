@@ -1,5 +1,6 @@
 """The end of every run, whether it came there well or not: its summary, its page, its verdict in one line."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,7 @@ def _close(run: Run, *, settings: Settings, summary: dict[str, Any]) -> None:  #
     summary.update(stages=run.told_stages(), page=str(run.page), started_at=run.started_at.isoformat())
     run.write_summary(summary)
     page.write(run, summary=summary)
+    shutil.rmtree(run.folder / "work", ignore_errors=True)
     told = f"**{summary['sentence'] or summary['verdict']}**\n\n[Open the page of this run]({where})"
     if summary["verdict"] != "crashed":
         tell_text("verdict", markdown=told, description=f"{run.flow}: {summary['verdict']}")

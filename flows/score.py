@@ -11,7 +11,7 @@ from prefect import flow, task
 from flows.artifacts import tell_table
 from flows.excerpts import excerpts
 from flows.ingest import ingest_stage, labels_of, lake_of
-from flows.judge import champion_candidate, forecasts_of
+from flows.judge import champion_candidate, forecasts_of, incidents_told
 from flows.prepare import build, work
 from flows.reporting import closing
 from flows.retries import RETRY
@@ -169,7 +169,7 @@ def _leave(matched: Matched, *, release: Release, contract: Contract, folder: st
     """What the page shows, under `data`."""
     data = Path(folder) / "data"
     data.mkdir(exist_ok=True)
-    matched.incidents.write_parquet(data / "incidents.parquet")
+    incidents_told(matched).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
     measured = work(folder) / "scored"
     if measured.exists():

@@ -167,6 +167,7 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "training",
         "started_at",
         "accuracy_bar",
+        "reasons",
         "versions",
     }
 )

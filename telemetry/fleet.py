@@ -250,11 +250,13 @@ def _readings(config: FleetConfig, *, values: dict[str, Array], absent: NDArray[
 
 
 def _told(rng: np.random.Generator, *, name: str, values: Array, row: NDArray[np.int64]) -> pl.Series:
-    """A parameter as the source tells it: with its digits, and here and there a null."""
-    exact = values.ravel()[row]
-    told = np.round(exact.astype(np.float64), DECIMALS[name]) if name in DECIMALS else chance.whole(rng, values=exact).astype(np.float64)
-    lost = rng.integers(row.size, size=rng.binomial(row.size, NULL_SHARE))
-    return pl.Series(name, told).scatter(np.unique(lost), None)
+    """A parameter as the source tells it: with its digits, and here and there a null. Drawn for absent rows too, so that all others stay."""
+    exact = values.ravel()
+    lost = np.zeros(exact.size, dtype=np.bool_)
+    lost[rng.integers(exact.size, size=rng.binomial(exact.size, NULL_SHARE))] = True
+    told = exact if name in DECIMALS else chance.whole(rng, values=exact)
+    digits = DECIMALS.get(name, 0)
+    return pl.Series(name, np.round(told[row].astype(np.float64), digits)).scatter(np.flatnonzero(lost[row]), None)
 
 
 def _labels(config: FleetConfig, *, incidents: tuple[faults.Incident, ...]) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """What the repository promises beside its code: a lock that says all, caps with reasons, nothing of one machine, a quick `--help`."""
 
+import ast
 import os
 import re
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
+PACKAGES = ("telemetry", "validation", "models", "serving", "flows")
+OPTIONAL = ("kafka", "mqtt", "mlflow", "spark", "ray", "dask")
+DISTRIBUTIONS = {"yaml": "pyyaml"}  # where the name that is imported is another
 PYTHONS = ("3.11", "3.12", "3.13")
 HEAVY = ("prefect", "jax", "flax", "great_expectations", "polars", "pandas", "numpy", "plotly", "deltalake")
 
@@ -67,6 +72,15 @@ def strays(text: str) -> list[str]:
     return [match.group() for pattern in (OF_ONE_MACHINE, OF_A_REGISTRY) for match in pattern.finditer(text)]
 
 
+def imported(paths: tuple[Path, ...]) -> dict[str, Path]:
+    """Each package that is imported and not Python's own, with one file that does."""
+    trees = [(path, ast.parse(path.read_text())) for path in paths]
+    nodes = [(path, node) for path, tree in trees for node in ast.walk(tree)]
+    names = [(alias.name, path) for path, node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [(node.module, path) for path, node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {root: path for name, path in names if (root := name.partition(".")[0]) not in sys.stdlib_module_names}
+
+
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Git in the checkout."""
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -106,6 +120,14 @@ def test_the_lock_names_no_index_and_no_place() -> None:
     lock = LOCK.read_text()
     assert re.findall(r"https?:|file:|^ *-.*(?:index|find-links|trusted).*|^-e|@ ", lock, flags=re.MULTILINE) == []
     assert strays(lock) == []
+
+
+@pytest.mark.parametrize(("folders", "extras"), [(PACKAGES, ("core",)), ((*PACKAGES, "tests"), ("core", "dev"))])
+def test_what_is_imported_is_asked_for_by_name(project: dict[str, list[str]], folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    asked = {Requirement(text).name for extra in (*extras, *OPTIONAL) for text in project[extra]}
+    paths = tuple(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+    strangers = {name: path for name, path in imported(paths).items() if canonicalize_name(DISTRIBUTIONS.get(name, name)) not in asked}
+    assert {name: str(path.relative_to(ROOT)) for name, path in strangers.items() if name not in (*PACKAGES, "tests")} == {}
 
 
 @pytest.mark.parametrize("python", PYTHONS)

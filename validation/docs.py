@@ -30,7 +30,8 @@ from validation.findings import Finding
 TEMPLATES: Final = Path(__file__).parent / "templates"
 KEPT: Final = 10
 """Validations of a folder that stay; older ones are removed with their pages."""
-SITE: Final = "data_docs"
+SITE: Final = "tidewatch"
+PAGES: Final = "data_docs"
 STORE: Final = "great_expectations"
 
 
@@ -63,7 +64,7 @@ def _config(folder: Path) -> DataContextConfig:
             SITE: {
                 "class_name": "SiteBuilder",
                 "show_how_to_buttons": False,
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder / SITE)},
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder / PAGES)},
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "view": view},
                 "site_section_builders": {
                     "expectations": {"class_name": "DefaultSiteSectionBuilder", "view": view},
@@ -98,7 +99,7 @@ def build(made: EphemeralDataContext, *, folder: Path) -> Path:
     for old in keys[KEPT:]:
         store.remove_key(old)  # type: ignore[no-untyped-call]
     made.build_data_docs(site_names=[SITE])
-    site = folder / SITE
+    site = folder / PAGES
     shutil.rmtree(site / "static", ignore_errors=True)  # the library's fonts, logo and animations: 4 MB that no page refers to
     drawn = sum(1 for _ in (site / "validations").rglob("*.html"))
     if drawn != min(len(keys), KEPT) or not (site / "index.html").read_text(encoding="utf-8"):
@@ -123,7 +124,10 @@ class FindingsFirst(ValidationResultsPageRenderer):
         """The document; it begins with what to look at."""
         document: RenderedDocumentContent = super().render(validation_results, suite_parameters)
         found = [finding for result in validation_results.results for finding in findings_of(result)]
-        document.sections.insert(0, _sentences(sorted(found, key=lambda finding: finding.severity)))
+        overview, *columns = document.sections
+        odd = {finding.parameter for finding in found}
+        columns.sort(key=lambda section: section.section_name not in odd)  # what failed comes first, the rest in its order
+        document.sections = [_sentences(sorted(found, key=lambda finding: finding.severity)), overview, *columns]
         return document
 
 

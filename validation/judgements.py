@@ -137,8 +137,8 @@ def bounds(minimum: float | None, maximum: float | None, *, unit: str) -> str:
     ('0 to 100 percent', 'at most 0 dBm')
     """
     if minimum is None:
-        return f"at most {maximum:g} {unit}"
-    return f"at least {minimum:g} {unit}" if maximum is None else f"{minimum:g} to {maximum:g} {unit}"
+        return f"at most {_number(maximum)} {unit}"
+    return f"at least {_number(minimum)} {unit}" if maximum is None else f"{_number(minimum)} to {_number(maximum)} {unit}"
 
 
 def infinite(which: pl.DataFrame, *, profile: Profile, parameter: str, severity: Severity) -> tuple[Finding, ...]:
@@ -202,7 +202,7 @@ def _told_of_shift(shift: Shift, *, alike: list[str], entities: list[str]) -> st
         else "no rhythm of it explains that"
     )
     return (
-        f"{shift.parameter} of {shift.entity} is x{shift.factor:.3g} of its own past from {_time(shift.start)} "
+        f"{shift.parameter} of {shift.entity} is x{_number(shift.factor)} of its own past from {_time(shift.start)} "
         f"to {_time(shift.end)}; {reason}.{where}"
     )
 
@@ -226,8 +226,8 @@ def unlike_others(profile: Profile, *, parameter: str, factor: float) -> tuple[F
             period=(row["first"], row["last"] + profile.cadence),
             found=_factor(float(np.exp(row["away"])), of="what the others tell"),
             expected=f"less than x{factor:g} away from the others",
-            sentence=f"All of {row[ENTITY]}'s history of {parameter} is x{np.exp(row['away']):.3g} of what the other {len(levels) - 1} "
-            "entities tell: it may have come in another unit from its first day.",
+            sentence=f"All of {row[ENTITY]}'s history of {parameter} is x{_number(np.exp(row['away']))} of what the other "
+            f"{len(levels) - 1} entities tell: it may have come in another unit from its first day.",
         )
         for row in spans.iter_rows(named=True)
     )
@@ -264,11 +264,23 @@ def _customer(entity: str) -> str:
 
 def _factor(factor: float, *, of: str) -> str:
     looks_like = conversion(factor)
-    return f"x {factor:.3g} of {of}" + (f", looks like {looks_like}" if looks_like else "")
+    return f"x {_number(factor)} of {of}" + (f", looks like {looks_like}" if looks_like else "")
+
+
+def _number(value: float | None) -> str:
+    """Three digits, and all of them of what is larger.
+
+    >>> _number(0.00102), _number(99.71), _number(12345678.9)
+    ('0.00102', '99.7', '12,345,679')
+    """
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _span(row: Row) -> str:
-    return f"{row['lowest']:g}" if row["lowest"] == row["highest"] else f"{row['lowest']:g} to {row['highest']:g}"
+    lowest, highest = _number(row["lowest"]), _number(row["highest"])
+    return lowest if lowest == highest else f"{lowest} to {highest}"
 
 
 def _time(at: datetime) -> str:

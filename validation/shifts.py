@@ -4,7 +4,7 @@ Every hour's level (median of the values that are not zero) is held against the 
 over up to 14 accepted days, and the same weekday one or two weeks ago. The rhythms of day and week cancel that way, a day of which little
 arrived is compared with what it has, and an incident of three hours moves no more than three of 24 hours.
 
-A day has shifted when three of four of its hours are away from the past by the factor asked for, in one direction. It takes two such days
+A day has shifted when its hours are away from the past by the factor asked for, in one direction. It takes two such days
 in a row; a single one counts only where the data end and where its factor is one of the known conversions.
 """
 
@@ -37,6 +37,10 @@ COUNT_FLOOR: Final = 10.0
 numbers turn into fractions, which no honest count does."""
 ALLOWANCE: Final = 1.1
 """The level of a day is known to some 10 %; bits for bytes are exactly 8."""
+HOUR_ALLOWANCE: Final = 1.5
+"""The level of a single hour is known less well."""
+UNKNOWN_WEEKDAY: Final = 2 / 3
+"""Of the distance from recent days, where there is no such weekday to compare with: it takes a factor of 23 where 8 is asked for."""
 CONVERSIONS: Final = (1000.0, 1024.0, 60.0, 3600.0, 8.0, 100.0, 1e6)
 NEAR: Final = 0.15
 """How far, relatively, a measured factor may be from a conversion to look like it."""
@@ -76,7 +80,7 @@ class Judged:
     """How far every hour is from its past; logarithms of ratios.
 
     Attributes:
-        away: f64[series, day, 24], cautious: the nearer of recent days and of the same weekday, half where no such weekday is known yet.
+        away: f64[series, day, 24], cautious: the nearer of recent days and of the same weekday, less where no such weekday is known yet.
         factor: f64[series, day, 24], the plain estimate.
         past: f64[series, day, 24], the level expected.
         direction: i8[series, day], +1 or -1 where the day has shifted.
@@ -171,15 +175,19 @@ def judge(levels: Levels, *, bar: float) -> Judged:
         hours = np.isfinite(away[:, day]).sum(axis=1)
         usual = np.isfinite(past[:, day]).sum(axis=1)
         known[:, day] = (accepted >= LEAST_DAYS) & (hours > 0) & (hours >= np.minimum(LEAST_HOURS, usual))
-        up = _quantile(away[:, day], 1 - SHIFTED_HOURS) >= bar
-        down = _quantile(-away[:, day], 1 - SHIFTED_HOURS) >= bar
-        direction[:, day] = known[:, day] * (up.astype(np.int8) - down.astype(np.int8))
+        direction[:, day] = known[:, day] * (_shifted(away[:, day], bar=bar) - _shifted(-away[:, day], bar=bar))
         running = np.where(known[:, day], direction[:, day], running)
         accept = np.isfinite(today).any(axis=1) & (running == 0)
         recent[accept] = np.concatenate([recent[accept, 1:], today[accept, None]], axis=1)
         accepted += accept
         all_whole &= levels.whole[:, day] | ~accept
     return Judged(away=away, factor=factor, past=past, direction=direction, known=known)
+
+
+def _shifted(away: Floats, *, bar: float) -> NDArray[np.int8]:
+    """1 where half of a day's hours lie `bar` upwards of their past, and three of four nearly so."""
+    most = _quantile(away, 1 - SHIFTED_HOURS) >= bar - np.log(HOUR_ALLOWANCE)
+    return (most & (_quantile(away, 0.5) >= bar)).astype(np.int8)
 
 
 def _same_weekday(level: Floats, *, direction: NDArray[np.int8], day: int) -> Floats:
@@ -195,13 +203,14 @@ def _same_weekday(level: Floats, *, direction: NDArray[np.int8], day: int) -> Fl
 def _cautious(from_recent: Floats, from_week: Floats, *, running: NDArray[np.int8]) -> Floats:
     """The nearer of both pasts, 0 where they disagree about the direction.
 
-    Where the weekday is not known yet, half of the distance counts (it takes the square of the factor asked for): a first weekend is no
-    change of unit. A shift that is running already needs no second witness.
+    Where the weekday is not known yet only a part of the distance counts: a first weekend is no change of unit. A shift that is running
+    already needs no second witness.
     """
     agree = np.sign(from_recent) == np.sign(from_week)
     nearer = np.where(agree, np.sign(from_recent) * np.minimum(np.abs(from_recent), np.abs(from_week)), 0.0)
-    alone = np.where((running != 0)[:, None] & (np.sign(from_recent) == running[:, None]), from_recent, from_recent / 2)
-    return np.where(np.isfinite(from_recent) & np.isfinite(from_week), nearer, alone)
+    away = np.where(np.isfinite(from_recent) & np.isfinite(from_week), nearer, UNKNOWN_WEEKDAY * from_recent)
+    goes_on = (running != 0)[:, None] & (np.sign(from_recent) == running[:, None])
+    return np.where(goes_on, from_recent, away)
 
 
 def _quantile(values: Floats, share: float) -> Floats:
@@ -241,7 +250,7 @@ def _runs(judged: Judged, *, bar: float) -> Iterator[_Run]:
 def _size(judged: Judged, *, series: int, first: int, last: int, bar: float) -> float:
     """The logarithm of a run's factor: the median over the hours that moved."""
     days = slice(first, last + 1)
-    moved = judged.away[series, days] * judged.direction[series, first] >= bar
+    moved = judged.away[series, days] * judged.direction[series, first] >= bar - np.log(HOUR_ALLOWANCE)
     return float(np.median(judged.factor[series, days][moved]))
 
 

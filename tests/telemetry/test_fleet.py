@@ -205,10 +205,11 @@ def test_a_fleet_may_start_at_any_minute() -> None:
 
 def test_incidents_leave_all_other_minutes_as_they_were(fleet: Fleet) -> None:
     calm = simulate(replace(SMALL, incidents=0))
+    key = pl.concat_str("customer", "region", separator="/").alias(ENTITY)
+    struck = calm.readings.select(*KEYS, key).join(fleet.labels, on=ENTITY).filter(pl.col("time").is_between(START, "end", closed="left"))
+    assert struck.height > 120
     assert np.array_equal(calm.conditional, fleet.conditional)
-    until = fleet.labels.get_column(START).min()
-    before = pl.col("time") < until
-    assert calm.readings.filter(before).select(KEYS).equals(fleet.readings.filter(before).select(KEYS))
+    assert calm.readings.join(struck, on=KEYS, how="anti").equals(fleet.readings.join(struck, on=KEYS, how="anti"))
 
 
 def _fingerprints(folder: Path) -> dict[str, str]:
