@@ -80,7 +80,7 @@ def check(contract: str = "fleet", source: str = "") -> dict[str, Any]:  # Any: 
     run = begin("check", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
         if source:
-            ingest_stage(run, contract=contract, source=source, labels=None, settings=settings)
+            ingest_stage(run, contract=contract, source=source)
         try:
             report = check_stage(run, contract=contract)
         except DataCheckFailed as failed:

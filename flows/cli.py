@@ -124,7 +124,9 @@ def _run(name: str, *, as_json: bool, **parameters: Any) -> None:  # Any: a flow
         from flows.runtime import prepare
         from flows.settings import Settings
 
-        prepare(Settings())
+        settings = Settings()
+        _preflight(parameters, settings=settings)
+        prepare(settings)
         from flows.catalogue import flow_of  # after the environment is set: Prefect reads it at import
 
         summary = flow_of(name)(**parameters)
@@ -132,6 +134,18 @@ def _run(name: str, *, as_json: bool, **parameters: Any) -> None:  # Any: a flow
             typer.echo(json.dumps(summary, default=str))
 
     _guarded(start)
+
+
+def _preflight(parameters: dict[str, Any], *, settings: Any) -> None:  # Any: as in _run; flows.settings.Settings, imported late
+    """What can be refused at once is refused before a Prefect API is started: a contract with a mistake, a source that is not there."""
+    from telemetry import contract as contracts
+
+    if "contract" in parameters:
+        declared = contracts.load(settings.contract_path(parameters["contract"]))
+        if parameters.get("source"):
+            from telemetry.sources import scan
+
+            scan(Path(parameters["source"]), contract=declared)
 
 
 def _guarded(start: Callable[[], None]) -> None:

@@ -106,15 +106,25 @@ def ingest(contract: str = "fleet", source: str = "", labels: str | None = None)
     settings = Settings()
     run = begin("ingest", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
-        summary.update(ingest_stage(run, contract=contract, source=source, labels=labels, settings=settings).model_dump())
+        where = source or str(default_source(contract, settings=settings))
+        if not source and not Path(where).exists():
+            told = f"There is nothing to ingest: no source was named, and {where} is not there."
+            summary.update(verdict="idle", sentence=told, hint="name a folder, file or glob of readings as source.")
+            return summary
+        done = ingest_stage(run, contract=contract, source=where, labels=labels)
+        summary.update(done.model_dump(), verdict="ingested", sentence=f"{done.told}.")
     return summary
 
 
-def ingest_stage(run: Run, *, contract: str, source: str, labels: str | None, settings: Settings) -> Ingested:
+def default_source(contract: str, *, settings: Settings) -> Path:
+    """Where readings are looked for when no source is named: `<home>/raw/<contract's name>`."""
+    return settings.home / "raw" / contracts.load(settings.contract_path(contract)).name
+
+
+def ingest_stage(run: Run, *, contract: str, source: str, labels: str | None = None) -> Ingested:
     """The stage that `ingest` and `retrain` share."""
-    where = source or str(settings.home / "raw" / contracts.load(settings.contract_path(contract)).name)
     with run.stage("ingest") as stage:
-        done = ingest_files(contract=contract, source=where, labels=labels)
+        done = ingest_files(contract=contract, source=source, labels=labels)
         stage.note = done.told
-        tell_table("ingest", rows=[done.model_dump()], description=f"Ingested from {where}")
+        tell_table("ingest", rows=[done.model_dump()], description=f"Ingested from {source}")
     return done

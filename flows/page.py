@@ -113,7 +113,7 @@ def verdict_of(summary: dict[str, Any]) -> Verdict:  # Any: plain JSON
     reasons = [str(reason) for reason in found] if isinstance(found, list) else []
     for reason in reasons:
         sentence = sentence.replace(reason, "")  # told below, one a line
-    lines = [line.strip().removeprefix("- ") for line in sentence.splitlines() if line.strip()]
+    lines = [" ".join(line.split()).removeprefix("- ") for line in sentence.splitlines() if line.strip()]
     line, *more = lines or [words(name)]
     return Verdict(name=name, tone=tone, mark=MARKS[tone], line=line, more=(*more, *reasons), hint=str(summary.get("hint") or ""))
 
@@ -154,7 +154,7 @@ def _accuracy_tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JS
 def _incident_tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
     found = number(summary.get("incidents_found"))
     known = number(summary.get("incidents_injected", summary.get("incidents_labelled")))
-    if found is None and (opened := number(summary.get("incidents"))) is not None:
+    if not known and (opened := number(summary.get("incidents"))) is not None:
         yield Tile(name="Incidents", value=count(opened))
     if found is not None and known:
         minutes = number(summary.get("minutes_to_detect"))

@@ -74,9 +74,8 @@ def learn(
     Raises:
         DataCheckFailed: a check stops the run.
     """
-    settings = Settings()
     if source:
-        ingested = ingest_stage(run, contract=contract, source=source, labels=labels, settings=settings)
+        ingested = ingest_stage(run, contract=contract, source=source, labels=labels)
         summary.update(rows_new=ingested.rows_new, rows_quarantined=ingested.rows_quarantined)
     try:
         report = check_stage(run, contract=contract, until=until)

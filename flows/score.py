@@ -180,7 +180,7 @@ def _leave(matched: Matched, *, release: Release, contract: Contract, folder: st
 def score_stage(run: Run, *, contract: str, source: str) -> ScoredFacts:
     """The stages that `score` and `demo` share."""
     if source:
-        ingest_stage(run, contract=contract, source=source, labels=None, settings=Settings())
+        ingest_stage(run, contract=contract, source=source)
     with run.stage("score") as stage:
         scored = score_minutes(contract=contract, folder=str(run.folder))
         stage.note = scored.sentence
@@ -199,6 +199,16 @@ def score(contract: str = "fleet", source: str = "") -> dict[str, Any]:  # Any: 
     settings = Settings()
     run = begin("score", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
+        if champion_of(contract, settings=settings) is None:
+            told = "There is nothing to score with: no release is in force."
+            summary.update(verdict="idle", sentence=told, hint="train one: tidewatch retrain, or the deployment of that name.")
+            return summary
         scored = score_stage(run, contract=contract, source=source)
         summary.update(scored.facts(), verdict="scored", sentence=scored.sentence)
     return summary
+
+
+def champion_of(contract: str, *, settings: Settings) -> str | None:
+    """The id of the release in force for a contract."""
+    standing = ledger.champion(lake_of(contracts.load(settings.contract_path(contract)), settings=settings))
+    return standing.release if standing else None

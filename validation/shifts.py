@@ -175,7 +175,9 @@ def judge(levels: Levels, *, bar: float) -> Judged:
         hours = np.isfinite(away[:, day]).sum(axis=1)
         usual = np.isfinite(past[:, day]).sum(axis=1)
         known[:, day] = (accepted >= LEAST_DAYS) & (hours > 0) & (hours >= np.minimum(LEAST_HOURS, usual))
-        direction[:, day] = known[:, day] * (_shifted(away[:, day], bar=bar) - _shifted(-away[:, day], bar=bar))
+        up = _shifted(away[:, day], bar=np.where(running > 0, bar / 2, bar))
+        down = _shifted(-away[:, day], bar=np.where(running < 0, bar / 2, bar))
+        direction[:, day] = known[:, day] * (up - down)
         running = np.where(known[:, day], direction[:, day], running)
         accept = np.isfinite(today).any(axis=1) & (running == 0)
         recent[accept] = np.concatenate([recent[accept, 1:], today[accept, None]], axis=1)
@@ -184,8 +186,8 @@ def judge(levels: Levels, *, bar: float) -> Judged:
     return Judged(away=away, factor=factor, past=past, direction=direction, known=known)
 
 
-def _shifted(away: Floats, *, bar: float) -> NDArray[np.int8]:
-    """1 where half of a day's hours lie `bar` upwards of their past, and three of four nearly so."""
+def _shifted(away: Floats, *, bar: Floats) -> NDArray[np.int8]:
+    """1 where half of a day's hours lie `bar` upwards of their past, and three of four nearly so. A shift ends half of the way back."""
     most = _quantile(away, 1 - SHIFTED_HOURS) >= bar - np.log(HOUR_ALLOWANCE)
     return (most & (_quantile(away, 0.5) >= bar)).astype(np.int8)
 
@@ -250,7 +252,7 @@ def _runs(judged: Judged, *, bar: float) -> Iterator[_Run]:
 def _size(judged: Judged, *, series: int, first: int, last: int, bar: float) -> float:
     """The logarithm of a run's factor: the median over the hours that moved."""
     days = slice(first, last + 1)
-    moved = judged.away[series, days] * judged.direction[series, first] >= bar - np.log(HOUR_ALLOWANCE)
+    moved = judged.away[series, days] * judged.direction[series, first] >= bar / 2
     return float(np.median(judged.factor[series, days][moved]))
 
 
