@@ -87,7 +87,7 @@ def render(run: Run, *, summary: dict[str, Any]) -> str:  # Any: plain JSON
     made = tuple(section for key, title, blocks in SECTIONS if (section := _section(key, title=title, blocks=blocks, told=told)))
     drawn = any(isinstance(block, Plot) for section in made for block in section.blocks)
     seconds = sum(stage.seconds for stage in run.stages)
-    return _template().render(
+    html = _template().render(
         flow=run.flow,
         contract=text(summary.get("contract")),
         when=moment(run.started_at, seconds=True),
@@ -99,6 +99,7 @@ def render(run: Run, *, summary: dict[str, Any]) -> str:  # Any: plain JSON
         plotly=_plotly() if drawn else None,
         script=_part("page.js"),
     )
+    return html.lstrip()
 
 
 def verdict_of(summary: dict[str, Any]) -> Verdict:  # Any: plain JSON
