@@ -87,6 +87,8 @@ def environment(settings: Settings, *, port: int, pages_port: int) -> dict[str, 
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # a run that does not reach this server is to fail, not to start its own
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect / "ui"),  # by default inside of site-packages
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",  # the front page of the interface that links in logs lead to
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # two runs a minute are a million a year
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(14 * 86_400),
         "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT5M",  # by default an hour of runs ahead, all of them late after a pause
@@ -98,9 +100,9 @@ def environment(settings: Settings, *, port: int, pages_port: int) -> dict[str, 
 
 
 def _start(children: Children, *, settings: Settings, port: int) -> None:
-    home = settings.home / "prefect"
-    first = " The first start takes half a minute." if not home.exists() else ""
-    with _waiting(f"Starting the Prefect server (SQLite in {home}).{first}"):
+    database = settings.home / "prefect" / "prefect.db"
+    first = "" if database.exists() else " The first start takes half a minute."
+    with _waiting(f"Starting the Prefect server (SQLite, {database}).{first}"):
         children.start("server", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         children.wait(until=lambda: _healthy(port))
     with _waiting("Registering the deployments of infra/prefect.yaml."):
