@@ -34,7 +34,7 @@ $(INSTALLED): requirements.lock
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make environments: Debian and Ubuntu ship its venv module apart." >&2; \
 		echo "Hint: sudo apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing requirements.lock into $(VENV), once: a few minutes."
 	$(PIP) --require-hashes --no-deps --only-binary :all: --no-compile -r requirements.lock
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # on every core; a template that is no Python stays as it is
