@@ -139,13 +139,13 @@ def _run(name: str, *, as_json: bool, **parameters: Any) -> None:  # Any: a flow
 def _preflight(parameters: dict[str, Any], *, settings: Any) -> None:  # Any: as in _run; flows.settings.Settings, imported late
     """What can be refused at once is refused before a Prefect API is started: a contract with a mistake, a source that is not there."""
     from telemetry import contract as contracts
+    from telemetry.errors import SourceMissingError
 
     if "contract" in parameters:
-        declared = contracts.load(settings.contract_path(parameters["contract"]))
-        if parameters.get("source"):
-            from telemetry.sources import scan
-
-            scan(Path(parameters["source"]), contract=declared)
+        contracts.load(settings.contract_path(parameters["contract"]))
+    source = parameters.get("source")
+    if source and not any(sign in source for sign in "*?[") and not Path(source).exists():
+        raise SourceMissingError(f"There is no file or folder {source}.", hint="name a folder, file or glob of readings: --source <folder>.")
 
 
 def _guarded(start: Callable[[], None]) -> None:

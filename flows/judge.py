@@ -19,7 +19,7 @@ from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
 from serving import ledger
-from serving.forecasts import tell, tell_each
+from serving.forecasts import tell_each
 from serving.incidents import FALSE, MINUTES_TO_DETECT, Matched, match, open_incidents
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
@@ -161,9 +161,8 @@ def _measure(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pa
     One entity after the other, so that memory stays small; the rows of lead 1 and the scores are left in `into`.
     """
     scaled = forecasts_of(candidate, panel=panel)
-    calibration = tell(panel, scaled, leads=contract.leads.steps, scales=candidate.scales, start=0, part=Part.CALIBRATE)
+    calibration = tell_each(panel, scaled, leads=contract.leads.steps, scales=candidate.scales, start=0, part=Part.CALIBRATE)
     thresholds = calibrate(calibration, policy=contract.thresholds, cadence_seconds=contract.time.cadence_seconds)
-    del calibration
     for name in ("lead1", "scores"):
         (into / name).mkdir(parents=True)
     incidents, ranks = [pl.DataFrame(schema=dict(INCIDENTS))], [pl.DataFrame(schema=dict(ENTITY_SCORES))]

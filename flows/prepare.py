@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -63,7 +63,7 @@ def prepare_panel(*, contract: str, folder: str, until: datetime | None = None, 
     entities = lake.read("entities", schema=ENTITIES).collect()
     told = scaling.fit(grid, contract=declared, entities=entities, cuts=parts) if scales is None else pl.read_parquet(scales)
     panel = build(grid, lake=lake, contract=declared, scales=told, parts=parts)
-    report = _checked(panel, scales=told, grid=grid, contract=declared, folder=folder, refit=scales is None)
+    report = _checked(panel, scales=told, grid=grid, entities=entities, contract=declared, folder=folder, refit=scales is None)
     panels.save(panel, folder=work(folder) / "panel")
     told.write_parquet(work(folder) / "scales.parquet")
     parts.write_parquet(work(folder) / "parts.parquet")
@@ -82,11 +82,16 @@ def build(grid: pl.LazyFrame, *, lake: Lake, contract: Contract, scales: pl.Data
     )
 
 
-def _checked(panel: Panel, *, scales: pl.DataFrame, grid: pl.LazyFrame, contract: Contract, folder: str, refit: bool) -> CheckReport:
+def _checked(
+    panel: Panel, *, scales: pl.DataFrame, grid: pl.LazyFrame, entities: pl.DataFrame, contract: Contract, folder: str, refit: bool
+) -> CheckReport:
     from validation.checks import check_tensor  # Great Expectations takes seconds to import
 
-    name = "scaled panel" if refit else "scaled panel, champion's scales"
-    return check_tensor(panel, scales=scales, grid=grid, contract=contract, folder=Path(folder), name=name)
+    name = "scaled panel" if refit else "scaled panel by the champion"
+    unfitting: Literal["stop", "warn"] = "stop" if refit else "warn"
+    return check_tensor(
+        panel, scales=scales, grid=grid, contract=contract, folder=Path(folder), name=name, entities=entities, unfitting=unfitting
+    )
 
 
 def _counts(panel: Panel, *, report: CheckReport, version: int) -> Prepared:

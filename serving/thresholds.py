@@ -50,6 +50,7 @@ Both were chosen on 12 public server machines by the joint score's VUS-PR: 0.53;
 LEAST_THRESHOLD: Final = 1.0
 """An error of the usual size is no anomaly, however quiet the calibrate part was."""
 TAIL_SHARE: Final = 0.02
+DAY_SECONDS: Final = 24 * 3600
 LEAST_TAIL: Final = 10
 """The tail is extrapolated from this share of the greatest z, but from no fewer than this many (or all, if there are fewer)."""
 
@@ -58,8 +59,9 @@ def calibrate(forecasts: pl.DataFrame | Iterable[pl.DataFrame], *, policy: Thres
     """THRESHOLDS of every entity, target and lead in `forecasts`.
 
     Args:
-        forecasts: FORECASTS of the calibrate part, in one frame or in several of whole entities (`forecasts.tell_each`). Newcomers' and
-            labelled rows teach nothing; an entity that has only such rows borrows from the others.
+        forecasts: FORECASTS of the calibrate part, in one frame or in several of whole entities (`forecasts.tell_each`). Labelled rows
+            teach nothing. A newcomer with a day of its own learns from that: the model forecasts it worse than the others, and it is
+            its own errors that tell how much worse. With less than a day it borrows from the others.
         policy: the method. "conformal": the threshold that, by exchangeability, is exceeded in `false_alarms_per_week` minutes a week on
             average; where the calibrate part is too short to show that quantile, its tail is extrapolated. "sigma": `sigmas`.
         cadence_seconds: length of a step.
@@ -70,15 +72,16 @@ def calibrate(forecasts: pl.DataFrame | Iterable[pl.DataFrame], *, policy: Thres
     own = [pl.DataFrame(schema=THRESHOLDS)]
     for frame in (forecasts,) if isinstance(forecasts, pl.DataFrame) else forecasts:
         entities += frame.get_column(ENTITY).unique().to_list()
-        own.append(_own(frame, threshold=threshold))
+        own.append(_own(frame, threshold=threshold, day_steps=DAY_SECONDS // cadence_seconds))
     if len(set(entities)) < len(entities):
         raise ValueError("an entity's rows are spread over several frames; give calibrate whole entities")
     return complete(pl.concat(own), entities=entities)
 
 
-def _own(forecasts: pl.DataFrame, *, threshold: pl.Expr) -> pl.DataFrame:
+def _own(forecasts: pl.DataFrame, *, threshold: pl.Expr, day_steps: int) -> pl.DataFrame:
     """THRESHOLDS of the entities that have rows to learn from."""
-    learned = errors(forecasts.filter(~pl.col(NEWCOMER), ~pl.col(LABEL))).filter(pl.col(ERROR).is_not_null())
+    known = errors(forecasts.filter(~pl.col(LABEL))).filter(pl.col(ERROR).is_not_null())
+    learned = known.filter(~pl.col(NEWCOMER) | (pl.len().over(ENTITY, TARGET, LEAD) >= day_steps))
     scale = (pl.col(ERROR).abs().quantile(SCALE_QUANTILE, "linear") / NORMAL_SCALE_QUANTILE).clip(lower_bound=LEAST_SD)
     sds = learned.group_by(ENTITY, TARGET, LEAD).agg(scale.alias(SD))
     z = joint(learned, thresholds=sds)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 from great_expectations.core import ExpectationSuite, RunIdentifier
@@ -55,6 +55,7 @@ def check_tensor(
     folder: Path,
     name: str = "tensors",
     entities: pl.DataFrame | None = None,
+    unfitting: Literal["stop", "warn"] = "stop",
 ) -> CheckReport:
     """Whether the panel is what the scales make of the grid.
 
@@ -66,9 +67,11 @@ def check_tensor(
         folder: as of `check_raw`.
         name: of the suite.
         entities: ENTITIES; without them the newcomer flag is not checked.
+        unfitting: what a mean other than 0 or a deviation other than 1 over training does. Scales that were fitted on this very panel must
+            fit; those of an earlier release drift away, which is a reason to retrain and none to stop.
     """
     statistics = tensor_profile.measure(panel, scales=scales, grid=grid, contract=contract, entities=entities)
-    return _run(statistics, asked=[*_of_tensors(contract, newcomers=entities is not None)], folder=folder, name=name)
+    return _run(statistics, asked=[*_of_tensors(contract, newcomers=entities is not None, unfitting=unfitting)], folder=folder, name=name)
 
 
 def _door(contract: Contract) -> Iterator[Expectation]:
@@ -127,7 +130,7 @@ def _of_unit(name: str, *, parameter: Parameter, factor: float, severity: Severi
         )
 
 
-def _of_tensors(contract: Contract, *, newcomers: bool) -> Iterator[Expectation]:
+def _of_tensors(contract: Contract, *, newcomers: bool, unfitting: Literal["stop", "warn"]) -> Iterator[Expectation]:
     full = tensor_judgements.full_weight_steps(contract)
     mean, sd = tensor_judgements.MEAN_TOLERANCE, tensor_judgements.SD_TOLERANCE
     yield expectations.ExpectCalendar(description="The calendar is what the clock says, within -1 and 1.")
@@ -136,10 +139,18 @@ def _of_tensors(contract: Contract, *, newcomers: bool) -> Iterator[Expectation]
         yield expectations.ExpectNewcomerFlag(days=days, description=f"Newcomers are flagged for {days} days, and nobody else.")
     for name in contract.names:
         yield expectations.ExpectScaledMean(
-            column=name, full_weight=full, tolerance=mean, description=f"The mean over training is 0 within {mean:g}."
+            column=name,
+            full_weight=full,
+            tolerance=mean,
+            severity=SEVERITIES[unfitting],
+            description=f"The mean over training is 0 within {mean:g}.",
         )
         yield expectations.ExpectScaledDeviation(
-            column=name, full_weight=full, tolerance=sd, description=f"The standard deviation over training is 1 within {sd:g}."
+            column=name,
+            full_weight=full,
+            tolerance=sd,
+            severity=SEVERITIES[unfitting],
+            description=f"The standard deviation over training is 1 within {sd:g}.",
         )
         yield expectations.ExpectFiniteTensor(column=name, description="All values are finite.")
         yield expectations.ExpectZeroWhereUnobserved(column=name, description="The value is 0 where nothing was observed.")

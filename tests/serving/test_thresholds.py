@@ -144,3 +144,13 @@ def test_rows_in_any_order_give_the_same(forecasts_of: ForecastsOf) -> None:
     assert found.drop(Z).equals(again.drop(Z))
     assert found.get_column(Z).to_list() == pytest.approx(again.get_column(Z).to_list())
     assert calibrate(shuffled, policy=POLICY, cadence_seconds=60).equals(known)
+
+
+def test_a_newcomer_with_a_day_of_its_own_learns_from_it(forecasts_of: ForecastsOf) -> None:
+    old = forecasts_of(noise(3000, seed=1), entity="old")
+    new = forecasts_of(noise(1440, seed=2, scale=4), entity="new", newcomer=True)
+    young = forecasts_of(noise(1439, seed=3, scale=4), entity="young", newcomer=True)
+    found = calibrate([old, new, young], policy=POLICY, cadence_seconds=60).rows_by_key(ENTITY, named=True, unique=True)
+    assert found["new"][COUNT] == 1440
+    assert found["new"][SD] > 2 * found["old"][SD]
+    assert found["young"][COUNT] == 0
