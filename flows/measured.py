@@ -111,8 +111,9 @@ def incidents(told: Told) -> Iterator[Block]:
     missed = labels.filter(~pl.col(exhibits.FOUND).fill_null(False))
     false = opened.filter(~pl.col(exhibits.MATCHED).fill_null(True))
     entities = _most_telling(missed, false, opened, found)
-    caption = _how_many("Incidents above, labels below", shown=min(len(entities), ENTITIES_DRAWN), of=len(entities), unit="entities")
-    summary = f"{opened.height} incidents opened, {false.height} of them false; {found.height} of {labels.height} labelled ones found."
+    told_of = f"{opened.height} incidents opened, {false.height} of them false; {found.height} of {labels.height} labelled ones found."
+    title, summary = ("Incidents above, labels below", told_of) if labels.height else ("Incidents", f"{opened.height} incidents opened.")
+    caption = _how_many(title, shown=min(len(entities), ENTITIES_DRAWN), of=len(entities))
     yield plot(plots.timeline(opened, labels, entities=entities[:ENTITIES_DRAWN]), caption=caption, told=summary)
     yield from _listed(missed, name="Missed", columns=(ENTITY, START, END, KIND))
     yield from _listed(false, name="False", columns=(ENTITY, START, END, TARGET, PEAK))

@@ -150,7 +150,7 @@ def training(told: Told) -> Iterator[Block]:
 
 
 def _fact(name: str, value: Any) -> Fact:  # Any: plain JSON
-    return Fact(name=words(name), text=duration(value) if name == "seconds" else text(value))
+    return Fact(name="Time", text=duration(value)) if name == exhibits.SECONDS else Fact(name=words(name), text=text(value))
 
 
 SHOWN_ELSEWHERE: Final = frozenset(
