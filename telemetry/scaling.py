@@ -61,7 +61,7 @@ def _own(grid: pl.LazyFrame, *, contract: Contract, cuts: pl.DataFrame) -> pl.Da
         pl.struct(pl.col(name).mean().alias(MEAN), pl.col(name).std(ddof=0).alias(SD), pl.col(name).count().alias(COUNT)).alias(name)
         for name in contract.names
     ]
-    wide = trained.group_by(ENTITY).agg(told).collect()
+    wide = trained.group_by(ENTITY).agg(told).collect(engine="in-memory")
     return wide.unpivot(index=ENTITY, variable_name=PARAMETER, value_name="told").unnest("told")
 
 

@@ -8,6 +8,7 @@ in metrics that all expectations of a suite share: the library computes each onc
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from great_expectations.execution_engine.execution_engine import ExecutionEngine
@@ -221,7 +222,8 @@ class ExpectScaledMean(_OfTensors, ColumnAggregateExpectation):
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `tensor_judgements.off_mean`."""
-        return tensor_judgements.off_mean(metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance)
+        off = tensor_judgements.off_mean(metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance)
+        return [replace(finding, severity=self.stops) for finding in off]
 
 
 class ExpectScaledDeviation(_OfTensors, ColumnAggregateExpectation):
@@ -232,9 +234,10 @@ class ExpectScaledDeviation(_OfTensors, ColumnAggregateExpectation):
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `tensor_judgements.off_deviation`."""
-        return tensor_judgements.off_deviation(
+        off = tensor_judgements.off_deviation(
             metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance
         )
+        return [replace(finding, severity=self.stops) for finding in off]
 
 
 class ExpectFiniteTensor(_OfTensors, ColumnAggregateExpectation):
