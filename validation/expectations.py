@@ -8,7 +8,6 @@ in metrics that all expectations of a suite share: the library computes each onc
 
 import html
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from great_expectations.execution_engine.execution_engine import ExecutionEngine
@@ -222,8 +221,9 @@ class ExpectScaledMean(_OfTensors, ColumnAggregateExpectation):
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `tensor_judgements.off_mean`."""
-        off = tensor_judgements.off_mean(metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance)
-        return [replace(finding, severity=self.stops) for finding in off]
+        return tensor_judgements.off_mean(
+            metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance, severity=self.stops
+        )
 
 
 class ExpectScaledDeviation(_OfTensors, ColumnAggregateExpectation):
@@ -234,10 +234,9 @@ class ExpectScaledDeviation(_OfTensors, ColumnAggregateExpectation):
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `tensor_judgements.off_deviation`."""
-        off = tensor_judgements.off_deviation(
-            metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance
+        return tensor_judgements.off_deviation(
+            metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance, severity=self.stops
         )
-        return [replace(finding, severity=self.stops) for finding in off]
 
 
 class ExpectFiniteTensor(_OfTensors, ColumnAggregateExpectation):

@@ -81,7 +81,8 @@ class Judged:
 
     Attributes:
         away: f64[series, day, 24], cautious: the nearer of recent days and of the same weekday, less where no such weekday is known yet.
-        factor: f64[series, day, 24], the plain estimate.
+        factor: f64[series, day, 24], the plain estimate: from the same weekday, else from recent days.
+        step: f64[series, day, 24], the same from the last accepted day alone, which growth or arrival has not left behind.
         past: f64[series, day, 24], the level expected.
         direction: i8[series, day], +1 or -1 where the day has shifted.
         known: bool[series, day], whether the day could be judged.
@@ -89,6 +90,7 @@ class Judged:
 
     away: Floats
     factor: Floats
+    step: Floats
     past: Floats
     direction: NDArray[np.int8]
     known: NDArray[np.bool_]
@@ -159,7 +161,7 @@ def judge(levels: Levels, *, bar: float) -> Judged:
     recent = np.full((series, PAST_DAYS, 24), np.nan)
     accepted = np.zeros(series, dtype=np.int64)
     all_whole = np.ones(series, dtype=np.bool_)
-    away, factor, past = (np.full(levels.level.shape, np.nan) for _ in range(3))
+    away, factor, step, past = (np.full(levels.level.shape, np.nan) for _ in range(4))
     direction = np.zeros((series, days), dtype=np.int8)
     known = np.zeros((series, days), dtype=np.bool_)
     running = np.zeros(series, dtype=np.int8)
@@ -172,6 +174,7 @@ def judge(levels: Levels, *, bar: float) -> Judged:
         from_week = np.log((today + floor) / (week + floor))
         away[:, day] = _cautious(from_recent, from_week, running=running)
         factor[:, day] = np.log(today / np.where(np.isfinite(week), week, past[:, day]))
+        step[:, day] = np.log(today / recent[:, -1])
         hours = np.isfinite(away[:, day]).sum(axis=1)
         usual = np.isfinite(past[:, day]).sum(axis=1)
         known[:, day] = (accepted >= LEAST_DAYS) & (hours > 0) & (hours >= np.minimum(LEAST_HOURS, usual))
@@ -183,13 +186,13 @@ def judge(levels: Levels, *, bar: float) -> Judged:
         recent[accept] = np.concatenate([recent[accept, 1:], today[accept, None]], axis=1)
         accepted += accept
         all_whole &= levels.whole[:, day] | ~accept
-    return Judged(away=away, factor=factor, past=past, direction=direction, known=known)
+    return Judged(away=away, factor=factor, step=step, past=past, direction=direction, known=known)
 
 
 def _shifted(away: Floats, *, bar: Floats) -> NDArray[np.int8]:
     """1 where half of a day's hours lie `bar` upwards of their past, and three of four nearly so. A shift ends half of the way back."""
     most = _quantile(away, 1 - SHIFTED_HOURS) >= bar - np.log(HOUR_ALLOWANCE)
-    return (most & (_quantile(away, 0.5) >= bar)).astype(np.int8)
+    return np.asarray(most & (_quantile(away, 0.5) >= bar), dtype=np.int8)
 
 
 def _same_weekday(level: Floats, *, direction: NDArray[np.int8], day: int) -> Floats:
@@ -251,20 +254,29 @@ def _runs(judged: Judged, *, bar: float) -> Iterator[_Run]:
 
 def _size(judged: Judged, *, series: int, first: int, last: int, bar: float) -> float:
     """The logarithm of a run's factor: the median over the hours that moved."""
-    days = slice(first, last + 1)
-    moved = judged.away[series, days] * judged.direction[series, first] >= bar / 2
-    return float(np.median(judged.factor[series, days][moved]))
+    sign = judged.direction[series, first]
+    moved = judged.away[series, first : last + 1] * sign >= bar / 2
+    step = judged.step[series, first : first + 2]  # the last accepted day may have shifted in its last hours: those are left out
+    return _nearer_to_known(judged.factor[series, first : last + 1][moved], step[step * sign >= bar / 2])
+
+
+def _nearer_to_known(*estimates: Floats) -> float:
+    """The median of the estimate that lies nearest to a known conversion, if one is near; else of the first."""
+    medians = [float(np.median(told[np.isfinite(told)])) for told in estimates if np.isfinite(told).any()]
+    known = [size for size in medians if conversion(math.exp(size))]
+    return min(known, key=lambda size: min(abs(abs(size) - math.log(factor)) for factor in CONVERSIONS), default=medians[0])
 
 
 def _tail(judged: Judged, *, series: int, day: int, bar: float) -> Iterator[_Run]:
     """A shift that is younger than most of a day, at the end of the data: longer than an incident, and by a known conversion."""
     hours = np.flatnonzero(np.isfinite(judged.away[series, day]))
-    away, factor = judged.away[series, day, hours], judged.factor[series, day, hours]
+    away = judged.away[series, day, hours]
     beyond = away * np.sign(away[-1]) >= bar
     length = len(hours) if beyond.all() else int(np.argmin(beyond[::-1]))
-    size = float(np.median(factor[-length:]))
-    if length >= LEAST_HOURS and conversion(math.exp(size)):
-        yield _Run(series=series, first=day, last=day, size=size)
+    if length >= LEAST_HOURS:
+        size = _nearer_to_known(judged.factor[series, day, hours[-length:]], judged.step[series, day, hours[-length:]])
+        if conversion(math.exp(size)):
+            yield _Run(series=series, first=day, last=day, size=size)
 
 
 def _rows(grid: pl.DataFrame, *, entity: str, parameter: str, days: tuple[int, int]) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import polars as pl
 from telemetry.contract import Contract
 from telemetry.scaling import FLOOR_OF_COHORT, FULL_WEIGHT_DAYS
 from telemetry.schema import ENTITY, KIND, MEAN, PARAMETER, SD
-from validation.findings import Finding
+from validation.findings import Finding, Severity
 from validation.tensor_profile import CALENDAR_KIND, NEWCOMER_KIND, SCALED, TWICE
 
 Row = dict[str, Any]  # Any: a row of TENSORS
@@ -28,13 +28,14 @@ def full_weight_steps(contract: Contract) -> int:
     return int(FULL_WEIGHT_DAYS * 86_400 / contract.time.cadence_seconds)
 
 
-def off_mean(tensors: pl.DataFrame, *, parameter: str, full_weight: int, tolerance: float) -> tuple[Finding, ...]:
+def off_mean(tensors: pl.DataFrame, *, parameter: str, full_weight: int, tolerance: float, severity: Severity) -> tuple[Finding, ...]:
     """Entities whose scaled parameter has another mean than 0 over training."""
     off = _fitted(tensors, parameter=parameter, full_weight=full_weight).filter(pl.col(MEAN).abs() > tolerance)
     return tuple(
         _of_row(
             row,
             expectation="scaled mean",
+            severity=severity,
             found=f"mean {row[MEAN]:.4g} over {row['steps']:,} training steps",
             expected=f"0 within {tolerance:g}",
             sentence=f"{row[PARAMETER]} of {row[ENTITY]} has the mean {row[MEAN]:.4g} after scaling instead of 0: it was not scaled "
@@ -44,7 +45,7 @@ def off_mean(tensors: pl.DataFrame, *, parameter: str, full_weight: int, toleran
     )
 
 
-def off_deviation(tensors: pl.DataFrame, *, parameter: str, full_weight: int, tolerance: float) -> tuple[Finding, ...]:
+def off_deviation(tensors: pl.DataFrame, *, parameter: str, full_weight: int, tolerance: float, severity: Severity) -> tuple[Finding, ...]:
     """Entities whose scaled parameter has another deviation than 1 over training; less is right where the scale is at its floor."""
     fitted = _fitted(tensors, parameter=parameter, full_weight=full_weight)
     widest = tensors.filter(pl.col(PARAMETER) == parameter).get_column("scale_sd").max()
@@ -55,6 +56,7 @@ def off_deviation(tensors: pl.DataFrame, *, parameter: str, full_weight: int, to
         _of_row(
             row,
             expectation="scaled deviation",
+            severity=severity,
             found=f"deviation {row[SD]:.4g} over {row['steps']:,} training steps",
             expected=f"1 within {tolerance:g}",
             sentence=f"{row[PARAMETER]} of {row[ENTITY]} has the standard deviation {row[SD]:.4g} after scaling instead of 1: it was not "
@@ -167,10 +169,10 @@ def odd_newcomers(tensors: pl.DataFrame, *, days: int) -> tuple[Finding, ...]:
     )
 
 
-def _of_row(row: Row, *, expectation: str, found: str, expected: str, sentence: str) -> Finding:
+def _of_row(row: Row, *, expectation: str, found: str, expected: str, sentence: str, severity: Severity = "stop") -> Finding:
     return Finding(
         expectation=expectation,
-        severity="stop",
+        severity=severity,
         entity=row[ENTITY],
         parameter=row[PARAMETER],
         period_start=row["start"],
