@@ -51,7 +51,7 @@ def accuracy(told: Told) -> Iterator[Block]:
         yield plot(
             plots.accuracy_heatmap(both, entities=drawn, bar=bar),
             caption=caption,
-            told="Every cell says the accuracy of one entity and target; red is below the bar, blue above it.",
+            told=f"Every cell says the accuracy of one entity and target{'' if bar is None else '; red is below the bar, blue above it'}.",
         )
     if by_entity is not None:
         yield _accuracy_table(ordered, by=ENTITY, caption=f"All {by_entity.height} entities as a table", bar=bar, folded=True)
@@ -61,7 +61,7 @@ def _accuracy_table(frame: pl.DataFrame, *, by: str, caption: str, bar: float | 
     def row(told: Mapping[str, Any]) -> tuple[Cell, ...]:  # Any: a row
         below = bar is not None and told[ACCURACY] is not None and told[ACCURACY] < bar
         model = Cell(text=percent(told[ACCURACY]), tone="bad", mark="✕") if below else Cell(text=percent(told[ACCURACY]))
-        others = (percent(told[ACCURACY_PERSISTENCE]), percent(told[ACCURACY_ORACLE]), decimal(told[SKILL]), count(told[ROWS]))
+        others = (percent(told[ACCURACY_PERSISTENCE]), percent(told[ACCURACY_ORACLE]), decimal(told[SKILL], digits=4), count(told[ROWS]))
         return (Cell(text=text(told[by])), model, *(Cell(text=other) for other in others))
 
     columns = (words(by), "Model", "Last value", "Oracle", "Skill", "Rows")
@@ -92,7 +92,11 @@ def excerpts(told: Told) -> Iterator[Block]:
         first = part.row(0, named=True)
         where = f"{text(first[ENTITY])}, {text(first[TARGET])}"
         title = text(first[exhibits.TITLE])
-        yield plot(plots.excerpt(part), caption=title, told=f"{where}, {moment(part[AT].min())} to {moment(part[AT].max())} UTC")
+        yield plot(
+            plots.excerpt(part),
+            caption=title[:1].upper() + title[1:],
+            told=f"{where}, {moment(part[AT].min())} to {moment(part[AT].max())} UTC",
+        )
 
 
 def incidents(told: Told) -> Iterator[Block]:

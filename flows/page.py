@@ -5,6 +5,7 @@ and only where there is a figure. Whatever a summary holds, a page is written: w
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,8 @@ TONES: Final[dict[str, Tone]] = {
     **dict.fromkeys(("stopped", "crashed", "failed"), "bad"),
 }
 MARKS: Final[dict[Tone, str]] = {"good": "✓", "held": "!", "bad": "✕", "plain": "i"}
+LONG_LINE: Final = 120
+SENTENCE_ENDS: Final = re.compile(r"(?<=[a-z]\.) +(?=[A-Z0-9])")
 COUNTS: Final = {"rows": "Rows", "rows_new": "New rows", "scored_minutes": "Minutes scored", "entities": "Entities"}
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] = (
     ("gate", "Gate", sections.gate),
@@ -113,6 +116,7 @@ def verdict_of(summary: dict[str, Any]) -> Verdict:  # Any: plain JSON
     reasons = [str(reason) for reason in found] if isinstance(found, list) else []
     for reason in reasons:
         sentence = sentence.replace(reason, "")  # told below, one a line
+    sentence = SENTENCE_ENDS.sub("\n", sentence) if len(sentence) > LONG_LINE else sentence
     lines = [" ".join(line.split()).removeprefix("- ") for line in sentence.splitlines() if line.strip()]
     line, *more = lines or [words(name)]
     return Verdict(name=name, tone=tone, mark=MARKS[tone], line=line, more=(*more, *reasons), hint=str(summary.get("hint") or ""))
@@ -158,7 +162,7 @@ def _incident_tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JS
         yield Tile(name="Incidents", value=count(opened))
     if found is not None and known:
         minutes = number(summary.get("minutes_to_detect"))
-        note = "" if minutes is None else f"within {decimal(minutes, digits=1)} minutes (median)"
+        note = "" if minutes is None else f"{decimal(minutes, digits=1)} minutes after their start (median)"
         yield Tile(name="Incidents found", value=f"{count(found)} of {count(known)}", note=note, tone="held" if found < known else "plain")
     if (false := number(summary.get("false_incidents"))) is not None:
         yield Tile(name="False incidents", value=count(false))

@@ -81,8 +81,7 @@ def accuracy_heatmap(by_entity_target: pl.DataFrame, *, entities: Sequence[str],
     known = {(row[ENTITY], row[TARGET]): row[ACCURACY] for row in by_entity_target.iter_rows(named=True)}
     cells = [[strokes.rounded(known.get((entity, target))) for target in targets] for entity in entities]
     told = [cell for row in cells for cell in row if cell is not None]
-    low = min([*told, (bar or 1.0) - 0.01])
-    middle = 0.5 if bar is None else max(min((bar - low) / max(1.0 - low, 1e-9), 0.98), 0.02)
+    low, colors = _colors(min(told, default=0.0), bar=bar)
     heatmap = go.Heatmap(
         z=cells,
         x=[strokes.label(target) for target in targets],
@@ -91,7 +90,7 @@ def accuracy_heatmap(by_entity_target: pl.DataFrame, *, entities: Sequence[str],
         texttemplate="%{text}",
         zmin=low,
         zmax=1.0,
-        colorscale=[[0, "#b5403a"], [middle * 0.999, "#e3a98f"], [middle, "#a9cbe0"], [1, "#2f7fb8"]],
+        colorscale=colors,
         showscale=False,
         xgap=2,
         ygap=2,
@@ -102,6 +101,19 @@ def accuracy_heatmap(by_entity_target: pl.DataFrame, *, entities: Sequence[str],
     columns = {"type": "category", "showgrid": False, "side": "top"}
     figure.update_layout(yaxis=strokes.rows_axis(pl.Series(entities, dtype=pl.String)), xaxis=columns, margin={"t": 36, "b": 10})
     return strokes.laid_out(figure, height=60 + ROW_PX * max(len(entities), 3))
+
+
+def _colors(worst: float, *, bar: float | None) -> tuple[float, list[tuple[float, str]]]:
+    """The accuracy that the scale starts at and its colours up to 1: reds below the bar and blues above it; blues alone without a bar.
+
+    >>> _colors(0.97, bar=0.98)[1][2]
+    (0.333333, '#a9cbe0')
+    """
+    if bar is None or not 0 < bar < 1:
+        return min(worst, 0.99), [(0.0, "#d3e4f0"), (1.0, "#2f7fb8")]
+    low = min(worst, bar - 0.01)
+    middle = round((bar - low) / (1 - low), 6)
+    return low, [(0.0, "#b5403a"), (middle, "#e3a98f"), (middle, "#a9cbe0"), (1.0, "#2f7fb8")]
 
 
 def excerpt(rows: pl.DataFrame) -> go.Figure:

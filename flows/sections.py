@@ -15,6 +15,8 @@ from flows.exhibits import Told
 
 FINDINGS_LISTED: Final = 50
 FINDINGS_DRAWN: Final = 4
+WARNINGS_OPEN: Final = 5
+"""More of them would push everything else off the screen; they are folded."""
 
 
 def gate(told: Told) -> Iterator[Block]:
@@ -56,32 +58,35 @@ def checks(told: Told) -> Iterator[Block]:
         href=href,
     )
     yield from _finding_plots(told, stops=stops)
-    if findings:
-        yield _findings_table([finding for _, finding in stops + warnings])
+    for name, found in (("What stops a run", stops), ("Warnings", warnings)):
+        if found:
+            folded = found is warnings and len(warnings) > WARNINGS_OPEN
+            yield _findings_table([finding for _, finding in found], name=name, folded=folded)
 
 
 def _severities(*, stops: int, warnings: int) -> str:
     """How many findings there are of each kind.
 
     >>> _severities(stops=2, warnings=1), _severities(stops=0, warnings=0)
-    ('2 findings stop the run, 1 warning', 'nothing found')
+    ('2 findings that stop a run, 1 warning', 'nothing found')
     """
-    stopping = f"{stops} finding{'s stop' if stops > 1 else ' stops'} the run" if stops else ""
+    stopping = f"{stops} finding{'s that stop' if stops > 1 else ' that stops'} a run" if stops else ""
     warned = f"{warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
     return ", ".join(part for part in (stopping, warned) if part) or "nothing found"
 
 
-def _findings_table(findings: list[Mapping[str, Any]]) -> Table:  # Any: plain JSON
+def _findings_table(findings: list[Mapping[str, Any]], *, name: str, folded: bool) -> Table:  # Any: plain JSON
     listed = findings[:FINDINGS_LISTED]
-    caption = "What was found, worst first"
+    caption = f"{name}: {len(findings)}"
     if len(listed) < len(findings):
-        caption += f" (the first {len(listed)} of {len(findings)}; summary.json holds them all)"
+        caption += f" (the first {len(listed)} are listed; summary.json holds them all)"
     columns = ("Severity", "Entity", "Parameter", "Period (UTC)", "Found", "Expected", "In words")
     return Table(
         caption=caption,
         columns=columns,
         rows=tuple(_finding_row(finding) for finding in listed),
         wide=frozenset(columns[4:]),
+        folded=folded,
     )
 
 

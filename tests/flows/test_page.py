@@ -108,6 +108,12 @@ def test_reasons_in_the_summary_are_not_told_twice() -> None:
     assert (told.line, told.more) == ("The gate holds a1; b2 stays in force.", ("Skill: 0, needed above 0.",))
 
 
+def test_a_long_sentence_is_cut_after_its_first_point_and_nowhere_else() -> None:
+    told = page.verdict_of({"sentence": f"Release a1 is in force. {'More is told. ' * 9}It took 3.5 s on cpu."})
+    assert told.line == "Release a1 is in force."
+    assert told.more == (*["More is told."] * 9, "It took 3.5 s on cpu.")
+
+
 def test_the_main_figures_are_tiles_and_what_is_below_its_bar_is_marked(tmp_path: Path) -> None:
     tiles = {tile.name: tile for tile in page.tiles(runs.held(tmp_path).summary)}
     assert list(tiles) == [
@@ -145,10 +151,17 @@ def test_the_gate_says_what_was_found_and_needed(tmp_path: Path) -> None:
 
 
 def test_findings_that_stop_come_before_warnings(stopped: str) -> None:
-    table = stopped[stopped.index("What was found, worst first") :]
+    table = stopped[stopped.index("What stops a run: 2") :]
     assert re.findall(r"</span> (stop|warn)", table) == ["stop", "stop", "warn"]
-    assert "126 expectations judged: 2 findings stop the run, 1 warning." in stopped
+    assert "126 expectations judged: 2 findings that stop a run, 1 warning." in stopped
     assert '<a href="data_docs/index.html">Open the Data Docs</a>' in stopped
+
+
+def test_many_warnings_are_folded_and_what_is_not_listed_is_counted(tmp_path: Path) -> None:
+    ended = runs.crashed(tmp_path)
+    html = written(Ended(run=ended.run, summary=ended.summary | {"findings": [runs.finding(severity="warn")] * 60}))
+    assert "<details><summary>Warnings: 60 (the first 50 are listed; summary.json holds them all)</summary>" in html
+    assert html.count("borealis/us</td>") == 50
 
 
 def test_the_telemetry_behind_a_finding_is_drawn(stopped: str) -> None:
@@ -328,6 +341,14 @@ def test_an_entity_below_the_bar_has_a_sign_of_its_own() -> None:
     assert told["model, below the bar"] == ("x", [0])
     assert told["model"] == ("circle", [1])
     assert "oracle" not in told
+
+
+@pytest.mark.parametrize(("bar", "cells"), [(None, [0.987, 0.991]), (0.98, [0.987, 0.991])])
+def test_nothing_is_drawn_red_that_is_not_below_a_bar(bar: float | None, cells: list[float]) -> None:
+    rows = runs.accuracies(entity=["a", "b"], target=["x", "x"]).with_columns(accuracy=pl.Series(cells))
+    heatmap = plots.accuracy_heatmap(rows, entities=["a", "b"], bar=bar).data[0]
+    first_blue = next(place for place, color in heatmap.colorscale if color in {"#d3e4f0", "#a9cbe0"})
+    assert all(cell >= heatmap.zmin + first_blue * (heatmap.zmax - heatmap.zmin) for cell in cells)
 
 
 def test_words_of_a_summary_are_told_plainly() -> None:
