@@ -21,6 +21,7 @@ from validation.metrics import ACCURACY, ACCURACY_ORACLE, ACCURACY_PERSISTENCE
 LOG_FROM_DECADES: Final = 2.0
 """Values that span more are drawn on a logarithmic axis."""
 ROW_PX: Final = 22
+MANY_TARGETS: Final = 12
 UPPER_LANE: Final = -0.2
 LOWER_LANE: Final = 0.2
 """Rows count downwards."""
@@ -82,11 +83,13 @@ def accuracy_heatmap(by_entity_target: pl.DataFrame, *, entities: Sequence[str],
     cells = [[strokes.rounded(known.get((entity, target))) for target in targets] for entity in entities]
     told = [cell for row in cells for cell in row if cell is not None]
     low, colors = _colors(min(told, default=0.0), bar=bar)
+    narrow = len(targets) > MANY_TARGETS
+    digits = 0 if narrow else 1
     heatmap = go.Heatmap(
         z=cells,
         x=[strokes.label(target) for target in targets],
         y=list(range(len(entities))),
-        text=[["" if cell is None else f"{int(cell * 1000 + 1e-9) / 10:.1f}" for cell in row] for row in cells],
+        text=[[_percent(cell, digits=digits) for cell in row] for row in cells],
         texttemplate="%{text}",
         zmin=low,
         zmax=1.0,
@@ -98,9 +101,14 @@ def accuracy_heatmap(by_entity_target: pl.DataFrame, *, entities: Sequence[str],
         hovertemplate="%{customdata}<br>%{x} %{z:.2%}<extra></extra>",
     )
     figure = go.Figure(heatmap)
-    columns = {"type": "category", "showgrid": False, "side": "top"}
+    columns = {"type": "category", "showgrid": False, "side": "top", "tickangle": -60 if narrow else "auto"}
     figure.update_layout(yaxis=strokes.rows_axis(pl.Series(entities, dtype=pl.String)), xaxis=columns, margin={"t": 36, "b": 10})
-    return strokes.laid_out(figure, height=60 + ROW_PX * max(len(entities), 3))
+    return strokes.laid_out(figure, height=(120 if narrow else 60) + ROW_PX * max(len(entities), 3))
+
+
+def _percent(share: float | None, *, digits: int) -> str:
+    """Percent, rounded down; empty where there is none."""
+    return "" if share is None else f"{math.floor(share * 100 * 10**digits + 1e-9) / 10**digits:.{digits}f}"
 
 
 def _colors(worst: float, *, bar: float | None) -> tuple[float, list[tuple[float, str]]]:

@@ -72,7 +72,7 @@ def laid_out(figure: go.Figure, *, height: int) -> go.Figure:
         font={"family": FONT, "size": 12, "color": INK},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "traceorder": "normal"},
         xaxis=axis,
-        yaxis={**axis, "hoverformat": ",.5~g"},
+        yaxis={**axis, "hoverformat": ",.5~g", "title": {"standoff": 10}},
         dragmode="zoom",
     )
     return figure
