@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -37,6 +37,22 @@ def eventually(holds: Callable[[], bool], *, seconds: float) -> bool:
             return True
         time.sleep(0.2)
     return holds()
+
+
+def lives(process: psutil.Process) -> bool:
+    """False for what has ended, be it reaped or not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Its words; none of one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 class Tidewatch:
@@ -69,11 +85,11 @@ class Tidewatch:
 
     def left(self) -> list[psutil.Process]:
         """Of everything that was ever seen, what still lives."""
-        return [child for child in self.seen.values() if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in self.seen.values() if lives(child)]
 
     def child(self, *words: str) -> psutil.Process | None:
         """The living descendant whose command line has these words."""
-        return next((child for child in self.look() if set(words) <= set(child.cmdline())), None)
+        return next((child for child in self.look() if set(words) <= set(command_line(child))), None)
 
     def wait_until(self, holds: Callable[[], bool], *, seconds: float = START_SECONDS) -> None:
         """Until it holds; an end of the command before that, or the time, fails the test with what the terminal shows."""
@@ -95,7 +111,10 @@ def tidewatch(*arguments: str, home: Path) -> Iterator[Tidewatch]:
     try:
         yield command
     finally:
-        for process in (*command.look(), psutil.Process(command.process.pid) if command.process.poll() is None else None):
-            if process is not None and process.is_running():
-                process.kill()
+        left = command.look()
+        if command.process.poll() is None:
+            command.process.kill()
         command.process.wait()
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()

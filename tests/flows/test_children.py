@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from flows.children import ChildEndedError, Children, Stop, StopRequested
-from tests.flows.processes import eventually
+from tests.flows.processes import eventually, lives
 
 MODULES = {
     "patient": "import time\nprint('begun', flush=True)\ntime.sleep(600)\n",
@@ -88,7 +88,7 @@ def test_what_a_child_started_ends_with_it(children: Children) -> None:
     assert eventually(lambda: bool(psutil.Process(child.pid).children()), seconds=20)
     grandchild = psutil.Process(child.pid).children()[0]
     children.end("parent", grace_seconds=10)
-    assert eventually(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE, seconds=10)
+    assert eventually(lambda: not lives(grandchild), seconds=10)
 
 
 def test_offspring_ends_before_its_parent_learns_of_it(children: Children) -> None:
@@ -96,7 +96,7 @@ def test_offspring_ends_before_its_parent_learns_of_it(children: Children) -> No
     assert eventually(lambda: bool(psutil.Process(child.pid).children()), seconds=20)
     grandchild = psutil.Process(child.pid).children()[0]
     with child.ending_offspring():
-        assert eventually(lambda: grandchild.status() == psutil.STATUS_ZOMBIE, seconds=10)
+        assert eventually(lambda: not lives(grandchild), seconds=10)
         assert child.code() is None
     assert eventually(lambda: child.code() == -signal.SIGTERM, seconds=10)
     children.end("parent", grace_seconds=0)
@@ -113,4 +113,4 @@ def test_a_killed_parent_takes_its_children_along(children: Children, tmp_path: 
         child = psutil.Process(int(parent.stdout.readline()))
         assert eventually(lambda: "begun" in (tmp_path / "logs" / "patient.log").read_text(), seconds=20)
         parent.kill()
-    assert eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, seconds=10)
+    assert eventually(lambda: not lives(child), seconds=10)

