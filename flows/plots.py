@@ -101,7 +101,7 @@ def accuracy_heatmap(by_entity_target: pl.DataFrame, *, entities: Sequence[str],
         hovertemplate="%{customdata}<br>%{x} %{z:.2%}<extra></extra>",
     )
     figure = go.Figure(heatmap)
-    columns = {"type": "category", "showgrid": False, "side": "top", "tickangle": -60 if narrow else "auto"}
+    columns = {"type": "category", "showgrid": False, "side": "top", "tickangle": -60 if narrow else None}
     figure.update_layout(yaxis=strokes.rows_axis(pl.Series(entities, dtype=pl.String)), xaxis=columns, margin={"t": 36, "b": 10})
     return strokes.laid_out(figure, height=(120 if narrow else 60) + ROW_PX * max(len(entities), 3))
 
