@@ -1,0 +1,145 @@
+"""The command line as a person meets it: help at once, refusals with a hint and without a traceback, figures as one last line of JSON."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.settings import CHECKOUT
+from tests.flows.conftest import Released, SmallFleet, small_contract
+
+COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "score", "report", "rollback", "up")
+
+
+def tidewatch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"TIDEWATCH_HOME": str(home)}
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """What a refusal says; it must be one."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Hint:" in done.stderr
+    return done.stderr
+
+
+def test_help_names_every_command() -> None:
+    told = CliRunner().invoke(app, ["--help"]).stdout
+    assert all(command in told for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("cohorte = 'region'", "entity.cohorte: unknown key; allowed here: cohort, keys, path_pattern"),
+        ("keys = 3", "entity.keys"),
+    ],
+)
+def test_a_typo_in_a_contract_is_named_with_what_is_allowed(tmp_path: Path, line: str, told: str) -> None:
+    shipped = (CHECKOUT / "infra" / "contracts" / "fleet.toml").read_text(encoding="utf-8")
+    contract = tmp_path / "typo.toml"
+    changed = shipped.replace('keys = ["customer", "region"]', line if line.startswith("keys") else f'keys = ["customer"]\n{line}')
+    contract.write_text(changed, encoding="utf-8")
+    result = CliRunner().invoke(app, ["retrain", "--contract", str(contract)], env={"TIDEWATCH_HOME": str(tmp_path / "home")})
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_source_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["ingest", "--source", str(tmp_path / "nowhere")], env={"TIDEWATCH_HOME": str(tmp_path / "home")})
+    assert result.exit_code == 2
+    assert "nowhere" in result.stderr
+    assert "Hint:" in result.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_unknown_setting_is_refused_by_its_name(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["score"], env={"TIDEWATCH_HOME": str(tmp_path), "TIDEWATCH_HOEM": "x"})
+    assert result.exit_code == 2
+    assert "TIDEWATCH_HOEM" in result.stderr
+
+
+def readings(fleet: SmallFleet) -> pl.DataFrame:
+    return pl.read_parquet(next(Path(fleet.history).glob("*.parquet"))).head(60)
+
+
+def missing_column(fleet: SmallFleet, source: Path) -> str:
+    readings(fleet).drop("queries").write_csv(source / "a.csv")
+    return "queries"
+
+
+def text_in_every_number(fleet: SmallFleet, source: Path) -> str:
+    readings(fleet).with_columns(pl.lit("many").alias("queries")).write_csv(source / "a.csv")
+    return "many"
+
+
+def naive_time(fleet: SmallFleet, source: Path) -> str:
+    readings(fleet).with_columns(pl.col("time").dt.replace_time_zone(None)).write_parquet(source / "a.parquet")
+    return "zone"
+
+
+def empty_file(fleet: SmallFleet, source: Path) -> str:
+    (source / "a.csv").write_text("", encoding="utf-8")
+    return "a.csv"
+
+
+def binary_csv(fleet: SmallFleet, source: Path) -> str:
+    (source / "a.csv").write_bytes(gzip.compress(os.urandom(2000)))
+    return "a.csv"
+
+
+@pytest.mark.service
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [missing_column, text_in_every_number, naive_time, empty_file, binary_csv], ids=lambda f: f.__name__)
+def test_bad_telemetry_is_refused_with_a_hint_and_nothing_is_half_written(
+    api: None, spoil: Callable[[SmallFleet, Path], str], small_fleet: SmallFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEWATCH_HOME", str(tmp_path / "home"))
+    source, contract = tmp_path / "source", tmp_path / "zoneless.toml"
+    source.mkdir()
+    contract.write_text(small_contract(zone=""), encoding="utf-8")
+    named = spoil(small_fleet, source)
+    result = CliRunner().invoke(app, ["ingest", "--contract", str(contract), "--source", str(source)])
+    assert result.exit_code == 2, result.stderr
+    assert named in result.stderr
+    assert "Hint:" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "home" / "lake" / "fleet" / "grid").exists()
+
+
+@pytest.mark.service
+@pytest.mark.slow
+def test_a_real_process_prints_one_object_of_json_as_its_last_line_and_leaves_no_api_behind(released: Released) -> None:
+    done = tidewatch("score", "--contract", released.fleet.contract, "--json", home=released.home)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["verdict"] == "scored"
+    assert Path(told["page"]).is_file()
+    home = str(released.home)
+    left = [
+        line for line in subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout.splitlines() if home in line
+    ]
+    assert not left
+
+
+@pytest.mark.service
+@pytest.mark.slow
+def test_a_refusal_of_a_real_process_has_no_traceback(small_fleet: SmallFleet, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    missing_column(small_fleet, source)
+    told = refused(tidewatch("ingest", "--contract", small_fleet.contract, "--source", str(source), home=tmp_path / "home"))
+    assert "queries" in told
