@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 from great_expectations.core import ExpectationSuite, RunIdentifier
-from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.core.validation_definition import ValidationDefinition
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
@@ -189,9 +189,20 @@ def _all_judged(results: ExpectationSuiteValidationResult, *, asked: int) -> Non
         RuntimeError: with the first reason.
     """
     unjudged = [result for result in results.results if "details" not in result.result]
-    if len(results.results) != asked or unjudged:
-        why = str(unjudged[0].exception_info) if unjudged else "some were dropped without a word"
-        raise RuntimeError(f"{asked} expectations were asked, {len(results.results) - len(unjudged)} were judged: {why}")
+    judged = len(results.results) - len(unjudged)
+    if judged == asked:
+        return
+    why = (
+        f"{unjudged[0].expectation_config.type}: {_reason(unjudged[0].exception_info)}" if unjudged else "some were dropped without a word"
+    )
+    raise RuntimeError(f"{asked} expectations were asked, {judged} were judged; {why}")
+
+
+def _reason(result: ExpectationValidationResult) -> str:
+    told: dict[str, Any] = result.exception_info  # Any: one exception's facts, or those of several by the metric that raised them
+    facts = told if "exception_message" in told else next(iter(told.values()), {})
+    name = result.expectation_config.type if result.expectation_config else "an expectation"
+    return f"{name}: {facts.get('exception_message', 'no reason was given')}"
 
 
 def _slug(name: str) -> str:

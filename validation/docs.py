@@ -6,7 +6,7 @@ the installation); the few templates in `templates` that shadow them hold the st
 
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
 from great_expectations.data_context.data_context.context_factory import set_context
@@ -122,6 +122,8 @@ class FindingsFirst(ValidationResultsPageRenderer):
         self, validation_results: ExpectationSuiteValidationResult, suite_parameters: dict[str, Any] | None = None
     ) -> RenderedDocumentContent:
         """The document; it begins with what to look at."""
+        meta = cast("dict[str, Any]", validation_results.meta)
+        meta.setdefault("batch_spec", {})["data_asset_name"] = validation_results.suite_name  # else the page says None
         document: RenderedDocumentContent = super().render(validation_results, suite_parameters)
         found = [finding for result in validation_results.results for finding in findings_of(result)]
         overview, *columns = document.sections

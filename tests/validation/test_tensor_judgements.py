@@ -1,0 +1,159 @@
+"""Every way in which scaling has gone wrong before is found, and a healthy panel is left in peace."""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+
+from telemetry.panel import Part
+from tests.validation.grids import STEPS_A_DAY, contract
+from tests.validation.tensors import Scaled, scaled
+from validation import tensor_judgements as judgements
+from validation.findings import Finding
+
+FULL = judgements.full_weight_steps(contract())
+EU, US, BOLT = 0, 1, 2
+QUERIES, FAILURES, LATENCY, CPU = range(4)
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Scaled:
+    return scaled()
+
+
+def means(statistics: pl.DataFrame, *, parameter: str) -> tuple[Finding, ...]:
+    return judgements.off_mean(statistics, parameter=parameter, full_weight=FULL, tolerance=0.01, severity="stop")
+
+
+def deviations(statistics: pl.DataFrame, *, parameter: str) -> tuple[Finding, ...]:
+    return judgements.off_deviation(statistics, parameter=parameter, full_weight=FULL, tolerance=0.01, severity="stop")
+
+
+OF_PARAMETER: tuple[Callable[..., tuple[Finding, ...]], ...] = (
+    means,
+    deviations,
+    judgements.not_finite,
+    judgements.stray,
+    judgements.unlike_grid,
+    judgements.wrong_scale,
+)
+
+
+def all_findings(panel: Scaled) -> list[Finding]:
+    statistics = panel.statistics()
+    of_parameters = [told for judge in OF_PARAMETER for name in contract().names for told in judge(statistics, parameter=name)]
+    return [*of_parameters, *judgements.odd_calendar(statistics), *judgements.odd_newcomers(statistics, days=2)]
+
+
+def told(panel: Scaled) -> set[tuple[str, str | None, str | None]]:
+    return {(finding.expectation, finding.entity, finding.parameter) for finding in all_findings(panel)}
+
+
+def test_a_healthy_panel_has_no_finding_with_a_newcomer_a_gap_and_a_constant(healthy: Scaled) -> None:
+    assert all_findings(healthy) == []
+    assert healthy.panel.newcomer[BOLT].sum() == 2 * STEPS_A_DAY
+    assert not healthy.panel.observed[US, :, LATENCY].all()
+    assert np.ptp(healthy.panel.values[US, :, CPU]) == 0
+
+
+def test_a_mean_left_in_is_found(healthy: Scaled) -> None:
+    values = healthy.values()
+    mean, sd = healthy.constants("acme/eu", "queries")
+    values[EU, :, QUERIES] += np.float32(mean / sd)
+    assert told(healthy.spoiled(values=values)) == {("scaled mean", "acme/eu", "queries"), ("round trip", "acme/eu", "queries")}
+
+
+def test_a_variance_for_a_deviation_is_found(healthy: Scaled) -> None:
+    values = healthy.values()
+    values[EU, :, QUERIES] /= np.float32(healthy.constants("acme/eu", "queries")[1])
+    (first, *_) = deviations(healthy.spoiled(values=values).statistics(), parameter="queries")
+    assert (first.entity, first.severity, first.expected) == ("acme/eu", "stop", "1 within 0.01")
+    assert told(healthy.spoiled(values=values)) == {("scaled deviation", "acme/eu", "queries"), ("round trip", "acme/eu", "queries")}
+
+
+def test_the_constants_of_another_entity_are_found_and_named(healthy: Scaled) -> None:
+    values = healthy.values()
+    own, other = healthy.constants("acme/eu", "latency"), healthy.constants("acme/us", "latency")
+    values[EU, :, LATENCY] = (values[EU, :, LATENCY] * own[1] + own[0] - other[0]) / other[1]
+    spoiled = healthy.spoiled(values=values)
+    (swapped,) = judgements.wrong_scale(spoiled.statistics(), parameter="latency")
+    assert (swapped.entity, swapped.found) == ("acme/eu", "the scale of acme/us")
+    assert {name for name, _, _ in told(spoiled)} == {"own scale", "scaled mean", "scaled deviation"}
+
+
+def test_scaling_twice_is_found_and_named(healthy: Scaled) -> None:
+    values = healthy.values()
+    mean, sd = healthy.constants("acme/us", "queries")
+    values[US, :, QUERIES] = (values[US, :, QUERIES] - mean) / sd
+    (twice,) = judgements.wrong_scale(healthy.spoiled(values=values).statistics(), parameter="queries")
+    assert (twice.entity, twice.found) == ("acme/us", "scaled twice")
+
+
+def test_values_that_are_no_number_are_found(healthy: Scaled) -> None:
+    values = healthy.values()
+    values[EU, 5, CPU] = np.nan
+    values[US, 6, CPU] = np.inf
+    found = [f for f in all_findings(healthy.spoiled(values=values)) if f.expectation == "finite tensor"]
+    assert [(f.entity, f.found) for f in found] == [(name, "1 values that are not finite") for name in ("acme/eu", "acme/us")]
+
+
+def test_a_value_where_nothing_was_observed_is_found(healthy: Scaled) -> None:
+    values = healthy.values()
+    values[US, 3 * STEPS_A_DAY + 4, LATENCY] = 0.5
+    assert told(healthy.spoiled(values=values)) == {("zero where unobserved", "acme/us", "latency")}
+
+
+def test_rows_that_slipped_by_a_step_are_found(healthy: Scaled) -> None:
+    values = healthy.values()
+    values[EU, 1:, CPU] = values[EU, :-1, CPU]
+    assert ("round trip", "acme/eu", "cpu") in told(healthy.spoiled(values=values))
+
+
+def test_a_measured_step_that_is_marked_unobserved_is_found(healthy: Scaled) -> None:
+    values, observed = healthy.values(), healthy.panel.observed.copy()
+    values[EU, 7, CPU], observed[EU, 7, CPU] = 0, False
+    (lost,) = judgements.unlike_grid(healthy.spoiled(values=values, observed=observed).statistics(), parameter="cpu")
+    assert (lost.entity, lost.found) == ("acme/eu", "1 values that do not come back")
+
+
+def test_an_entity_with_little_training_may_lean_on_its_cohort(healthy: Scaled) -> None:
+    statistics = healthy.statistics().filter(entity="bolt/eu", parameter="queries")
+    assert statistics["scale_count"].item() < FULL
+    assert means(statistics, parameter="queries") == ()
+
+
+def test_a_panel_of_other_days_need_not_have_mean_zero(healthy: Scaled) -> None:
+    part = healthy.panel.part.copy()
+    part[:, : 10 * STEPS_A_DAY] = Part.GAP
+    assert not {"scaled mean", "scaled deviation"} & {name for name, _, _ in told(healthy.spoiled(part=part))}
+
+
+def test_a_deviation_below_one_is_right_only_at_the_floor() -> None:
+    row = {"kind": "scaled", "parameter": "cpu", "start": None, "end": None, "scale_count": FULL, "steps": FULL, "mean": 0.0}
+    rows = [
+        row | {"entity": "a", "scale_sd": 100.0, "sd": 1.0},
+        row | {"entity": "quiet", "scale_sd": 1.0, "sd": 0.3},
+        row | {"entity": "wrong", "scale_sd": 2.0, "sd": 0.3},
+        row | {"entity": "constant", "scale_sd": 50.0, "sd": 0.0},
+    ]
+    assert [f.entity for f in deviations(pl.DataFrame(rows), parameter="cpu")] == ["wrong"]
+
+
+def test_a_calendar_of_another_zone_is_found(healthy: Scaled) -> None:
+    calendar = np.roll(healthy.panel.calendar, 6, axis=0)
+    odd = {parameter for name, _, parameter in told(healthy.spoiled(calendar=calendar)) if name == "calendar"}
+    assert odd == {f"{part}_{wave}" for part in ("hour", "weekday", "monthday") for wave in ("sin", "cos")}
+
+
+def test_a_calendar_that_was_scaled_is_found(healthy: Scaled) -> None:
+    calendar = healthy.panel.calendar * np.float32(3)
+    odd = [f for f in all_findings(healthy.spoiled(calendar=calendar)) if f.parameter == "hour_cos"]
+    assert [f.found.partition(" steps ")[2] for f in odd] == ["off, -3 to 3"]
+
+
+def test_a_wrong_newcomer_flag_is_found(healthy: Scaled) -> None:
+    nobody = np.zeros_like(healthy.panel.newcomer)
+    assert told(healthy.spoiled(newcomer=nobody)) == {("newcomer flag", "bolt/eu", None)}
+    everybody = np.ones_like(healthy.panel.newcomer)
+    assert len(told(healthy.spoiled(newcomer=everybody))) == 3
