@@ -145,7 +145,7 @@ def _preflight(parameters: dict[str, Any], *, settings: Any) -> None:  # Any: as
         contracts.load(settings.contract_path(parameters["contract"]))
     source = parameters.get("source")
     if source and not any(sign in source for sign in "*?[") and not Path(source).exists():
-        raise SourceMissingError(f"There is no file or folder {source}.", hint="name a folder, file or glob of readings: --source <folder>.")
+        raise SourceMissingError(f"There is no file or folder {source}.", hint="name a folder, file or glob of readings.")
 
 
 def _guarded(start: Callable[[], None]) -> None:
