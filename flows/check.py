@@ -2,18 +2,24 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import polars as pl
 from prefect import flow, task
 
 from flows.artifacts import tell_table
+from flows.exhibits import FINDING, FINDING_SERIES, VALUE
 from flows.ingest import ingest_stage, lake_of
 from flows.reporting import closing
 from flows.retries import ONCE
 from flows.runs import Run, begin
 from flows.settings import Settings
 from telemetry import contract as contracts
+from telemetry.schema import AT, ENTITY
 from validation.findings import CheckReport, DataCheckFailed
+
+DRAWN: Final = 4
+"""How many findings are drawn."""
 
 
 @task(name="check raw grid", **ONCE)
@@ -24,7 +30,24 @@ def check_grid(*, contract: str, folder: str, until: datetime | None = None) -> 
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
     grid = lake_of(declared, settings=settings).grid(contract=declared, until=until)
-    return check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
+    report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
+    _leave(report, grid=grid, folder=Path(folder))
+    return report
+
+
+def _leave(report: CheckReport, *, grid: pl.LazyFrame, folder: Path) -> None:
+    """What the page draws of the first findings that stop the run: the parameter's hourly level, under `data`."""
+    drawn = [
+        grid.filter(pl.col(ENTITY) == found.entity)
+        .group_by(pl.col(AT).dt.truncate("1h"))
+        .agg(pl.col(found.parameter).median().alias(VALUE))
+        .select(pl.lit(index, dtype=pl.Int64).alias(FINDING), AT, VALUE)
+        for index, found in enumerate(report.findings)
+        if found.severity == "stop" and found.entity and found.parameter
+    ][:DRAWN]
+    if drawn:
+        (folder / "data").mkdir(exist_ok=True)
+        pl.concat(drawn).sort(FINDING, AT).collect().write_parquet(folder / "data" / f"{FINDING_SERIES}.parquet")
 
 
 def check_stage(run: Run, *, contract: str, until: datetime | None = None) -> CheckReport:
@@ -44,9 +67,8 @@ def check_stage(run: Run, *, contract: str, until: datetime | None = None) -> Ch
 
 def told(report: CheckReport) -> str:
     """For a person."""
-    stops = sum(finding.severity == "stop" for finding in report.findings)
-    warnings = len(report.findings) - stops
-    return f"{report.results} expectations, {stops} failed, {warnings} warnings"
+    warnings = len(report.findings) - len(report.stops)
+    return f"{report.results} expectations, {len(report.stops)} findings that stop, {warnings} that warn"
 
 
 def tell_findings(report: CheckReport) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from prefect import task
 
 from flows.artifacts import tell_table
+from flows.blocks import percent
 from flows.excerpts import excerpts
 from flows.ingest import labels_of, lake_of
 from flows.prepare import work
@@ -276,9 +277,10 @@ def judge_stage(run: Run, *, contract: str, oracle: str | None = None) -> Judged
     with run.stage("judge") as stage:
         judged = judge(contract=contract, folder=str(run.folder), oracle=oracle)
         told = judged.metrics
-        best = f", oracle {told.accuracy_oracle:.2%}" if told.accuracy_oracle is not None else ""
+        best = f", oracle {percent(told.accuracy_oracle)}" if told.accuracy_oracle is not None else ""
         stage.note = (
-            f"accuracy {told.accuracy:.2%} (lower bound {told.accuracy_lower:.2%}; last value {told.accuracy_persistence:.2%}{best}), "
+            f"accuracy {percent(told.accuracy)} (lower bound {percent(told.accuracy_lower)}; "
+            f"last value {percent(told.accuracy_persistence)}{best}), "
             f"skill {told.skill:.3f}"
         )
         if judged.vus_pr is not None:

@@ -47,6 +47,7 @@ class Published:
             "champion": self.champion,
             "accuracy_bar": self.accuracy_bar,
             "contract_digest": self.contract_digest,
+            "versions": versions(),
             "sentence": self.sentence,
         }
 
@@ -68,6 +69,11 @@ def _reasons(decision: Decision) -> tuple[Any, ...]:  # Any: validation.gate.Rea
     return decision.reasons if isinstance(decision, Hold) else ()
 
 
+def versions() -> dict[str, str]:
+    """The libraries that made a release."""
+    return {name: version(name) for name in LIBRARIES}
+
+
 @task(name="gate and publish", **ONCE)
 def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, reason: str) -> Published:
     """Write the release, let the gate decide, note it in the ledger. The directory comes first: the ledger names only what is there."""
@@ -87,7 +93,7 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
             "contract_digest": declared.digest,
             "learned_until": record["learned_until"],
             "calibrated_until": str(pl.read_parquet(work(folder) / "parts.parquet")["calibrate_end"].max()),
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": versions(),
         },
         created_at=datetime.now(UTC),
     )

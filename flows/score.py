@@ -89,7 +89,7 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
     every = lake.read("incidents", schema=INCIDENTS).filter(pl.col(RELEASE) == release.id).collect()
     labels = labels_of(lake).filter(pl.col(START) >= begun, pl.col(START) < until)
     matched = match(every, labels=labels)
-    _leave(matched, release=release, contract=declared, folder=folder)
+    _leave(matched, release=release, contract=declared, since=since, folder=folder)
     return ScoredFacts(
         release=release.id,
         since=since,
@@ -165,14 +165,14 @@ def _keep(rows: pl.DataFrame, *, scored: pl.DataFrame, folder: str) -> None:
         frame.write_parquet(work(folder) / "scored" / name / "all.parquet")
 
 
-def _leave(matched: Matched, *, release: Release, contract: Contract, folder: str) -> None:
+def _leave(matched: Matched, *, release: Release, contract: Contract, since: datetime, folder: str) -> None:
     """What the page shows, under `data`."""
     data = Path(folder) / "data"
     data.mkdir(exist_ok=True)
     incidents_told(matched).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
     measured = work(folder) / "scored"
-    if measured.exists():
+    if measured.exists() and matched.incidents.filter(pl.col(END) > since).height:  # a minute in which nothing happened needs no plot
         told = excerpts(measured, matched=matched, thresholds=release.thresholds, contract=contract)
         told.write_parquet(data / "excerpts.parquet")
 

@@ -1,9 +1,12 @@
 """Which windows a training sees: NumPy only, on the host, vectorised over all entities and start steps.
 
-A window is a row of four integers: entity, start, whether its entity is told, whether it is shown as a newcomer's.
+A window is a row of four integers: entity, start, whether its entity is told, whether it is shown as a newcomer's. A newcomer's
+scales are those of its cohort, so its scaled values have a level and a spread of their own; windows that are shown as a
+newcomer's are given such ones at random. Thus the flag is learned, although newcomers' own days are left out.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +17,24 @@ from telemetry.panel import Panel, Part
 LAST_STEP_WINDOWS = 32_768
 """Windows of an epoch at most when only their last step is judged: one for every minute would make an epoch take an hour."""
 LAST_STEP_VALIDATION = 4_096
+GAIN = 0.4
+"""Standard deviation of the logarithm of a newcomer's spread, in windows that are shown as one's ..."""
+SHIFT = 0.7
+"""... and of its level. Without them forecasts for newcomers are worse than their last value."""
 
-Windows = NDArray[np.int32]
+
+class Windows(NamedTuple):
+    """Windows cut into training steps.
+
+    Attributes:
+        rows: i32[batches, batch, 4].
+        gain: f32[batches, batch, P], by which a window's scaled values are multiplied ...
+        shift: f32[batches, batch, P], ... before this is added to them.
+    """
+
+    rows: NDArray[np.int32]
+    gain: NDArray[np.float32]
+    shift: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +43,20 @@ class Sampler:
 
     Attributes:
         worth: bool[E, T], whether a window that starts there has anything to learn.
+        parameters: P.
         training: how windows are cut.
         batches: training steps of an epoch, the same for all epochs.
         batch: windows of a training step.
     """
 
     worth: NDArray[np.bool_]
+    parameters: int
     training: Training
     batches: int
     batch: int
 
     def draw(self, epoch: int) -> Windows:
-        """i32[batches, batch, 4]: the windows of an epoch, in random order.
+        """The windows of an epoch, in random order.
 
         With `every_step` they tile every entity's time from a random phase, so that an epoch judges every step about once.
         What does not fill the last batch is left out or made up for by repeating a few.
@@ -48,10 +69,10 @@ class Sampler:
             entity, start = _tiles(self.worth, phase=phase, stride=_stride(self.training))
         chosen = np.resize(random.permutation(entity.size), self.batches * self.batch)
         hidden = random.random(chosen.size) < self.training.unknown_share
-        # A hidden entity is either unknown or a newcomer: so the flag is learned, although newcomers' days are left out.
         newcomer = hidden & (random.random(chosen.size) < 0.5)
-        windows = np.stack([entity[chosen], start[chosen], ~hidden, newcomer], axis=1)
-        return windows.astype(np.int32).reshape(self.batches, self.batch, 4)
+        rows = np.stack([entity[chosen], start[chosen], ~hidden, newcomer], axis=1)
+        level = np.where(newcomer[:, None], random.normal(size=(2, chosen.size, self.parameters)), 0)
+        return _batched(rows, gain=np.exp(GAIN * level[0]), shift=SHIFT * level[1], batch=self.batch)
 
 
 def sampler(learnable: NDArray[np.bool_], *, network: Network, training: Training) -> Sampler:
@@ -60,11 +81,11 @@ def sampler(learnable: NDArray[np.bool_], *, network: Network, training: Trainin
     count = int(worth.sum())
     windows = min(count, LAST_STEP_WINDOWS) if training.supervision == "last_step" else round(count / _stride(training))
     batch = max(1, min(training.batch, windows))
-    return Sampler(worth=worth, training=training, batches=max(1, round(windows / batch)), batch=batch)
+    return Sampler(worth=worth, parameters=network.parameters, training=training, batches=max(1, round(windows / batch)), batch=batch)
 
 
 def validation(judged: NDArray[np.bool_], *, network: Network, training: Training, batch: int) -> Windows:
-    """i32[batches, batch, 4]: the same windows for every epoch, over the steps bool[E, T] to validate on; no batch if there are none."""
+    """The same windows for every epoch, over the steps bool[E, T] to validate on, all as they are; no batch if there are none."""
     worth = _worth(judged, network=network, training=training)
     if training.supervision == "last_step":
         entity, start = np.nonzero(worth)
@@ -72,10 +93,19 @@ def validation(judged: NDArray[np.bool_], *, network: Network, training: Trainin
         entity, start = entity[spread], start[spread]
     else:
         entity, start = _tiles(worth, phase=np.zeros(worth.shape[0], dtype=np.int64), stride=_stride(training))
-    batches = -(-entity.size // batch)
-    filled = np.resize(np.arange(entity.size), batches * batch)
-    windows = np.stack([entity[filled], start[filled], np.ones_like(filled), np.zeros_like(filled)], axis=1)
-    return windows.astype(np.int32).reshape(batches, batch, 4)
+    filled = np.resize(np.arange(entity.size), -(-entity.size // batch) * batch)
+    rows = np.stack([entity[filled], start[filled], np.ones_like(filled), np.zeros_like(filled)], axis=1)
+    as_they_are = np.zeros((filled.size, network.parameters))
+    return _batched(rows, gain=as_they_are + 1, shift=as_they_are, batch=batch)
+
+
+def _batched(rows: NDArray[np.int64], *, gain: NDArray[np.float64], shift: NDArray[np.float64], batch: int) -> Windows:
+    shape = (len(rows) // batch, batch)
+    return Windows(
+        rows=rows.astype(np.int32).reshape(*shape, rows.shape[1]),
+        gain=gain.astype(np.float32).reshape(*shape, gain.shape[1]),
+        shift=shift.astype(np.float32).reshape(*shape, shift.shape[1]),
+    )
 
 
 def shown(panel: Panel) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from models import sampling
 from models.config import Network, Training
 from models.lstm import Steps, forecaster, initial, rest
+from models.sampling import Windows
 from telemetry.errors import TrainingError
 from telemetry.panel import Panel, Part
 
@@ -117,13 +118,13 @@ def fit(panel: Panel, *, network: Network, training: Training, on_epoch: Callabl
     return Trained(weights=weights, history=tuple(history), device=_device(), compiles=_compiled() - compiled_before)
 
 
-def _require_windows(sampler: sampling.Sampler, *, held_out: sampling.Windows) -> None:
+def _require_windows(sampler: sampling.Sampler, *, held_out: Windows) -> None:
     if not sampler.worth.any():
         raise TrainingError(
             "There is nothing to learn from: no target is observed in TRAIN by an entity that is neither newcomer nor in an incident.",
             hint="take more days in, or lower newcomer.days in the contract.",
         )
-    if not held_out.size:
+    if not held_out.rows.size:
         raise TrainingError(
             "There is nothing to validate on: no target is observed in CALIBRATE by an entity that is neither newcomer nor in an incident.",
             hint="take more days in, or raise split.calibrate_share in the contract.",
@@ -172,15 +173,15 @@ def _begin(network: Network, *, seed: int) -> _State:
 
 @partial(jax.jit, static_argnames=("network", "cut"), donate_argnames=("state",))
 def _epoch(
-    state: _State, data: _Data, windows: Array, rates: Array, held_out: Array, *, network: Network, cut: _Cut
+    state: _State, data: _Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: _Cut
 ) -> tuple[_State, _Record]:
-    """One pass over windows i32[batches, batch, 4] at rates f32[batches], then the validation: all in one compiled call."""
+    """One pass over windows at rates f32[batches], then the validation: all in one compiled call."""
 
-    def mean_error(weights: Weights, batch: Array) -> tuple[Array, Array]:
+    def mean_error(weights: Weights, batch: Windows) -> tuple[Array, Array]:
         total, count = _error(weights, batch, data, part=Part.TRAIN, network=network, cut=cut)
         return total / jnp.maximum(count, 1), count
 
-    def step(learned: _Learned, given: tuple[Array, Array]) -> tuple[_Learned, tuple[Array, Array, dict[str, Array]]]:
+    def step(learned: _Learned, given: tuple[Windows, Array]) -> tuple[_Learned, tuple[Array, Array, dict[str, Array]]]:
         (weights, moments), (batch, rate) = learned, given
         (loss, count), gradients = jax.value_and_grad(mean_error, has_aux=True)(weights, batch)
         directions, moments = optax.scale_by_adam().update(gradients, moments)
@@ -188,7 +189,7 @@ def _epoch(
         finite = {name: jnp.isfinite(gradient).all() for name, gradient in gradients.items()}
         return (weights, moments), (loss, count, finite)
 
-    def validate(weights: Weights, batch: Array) -> tuple[Weights, tuple[Array, Array]]:
+    def validate(weights: Weights, batch: Windows) -> tuple[Weights, tuple[Array, Array]]:
         return weights, _error(weights, batch, data, part=Part.CALIBRATE, network=network, cut=cut)
 
     (weights, moments), (loss, judged, finite) = lax.scan(step, (state.weights, state.moments), (windows, rates))
@@ -200,13 +201,14 @@ def _epoch(
     return after, _Record(loss=loss, judged=judged, finite=finite, validation_loss=validation_loss)
 
 
-def _error(weights: Weights, windows: Array, data: _Data, *, part: Part, network: Network, cut: _Cut) -> tuple[Array, Array]:
-    """Sum of the absolute errors of windows i32[batch, 4] against the observed targets of one part, and their number."""
-    entity, start, told, newcomer = windows.T
+def _error(weights: Weights, windows: Windows, data: _Data, *, part: Part, network: Network, cut: _Cut) -> tuple[Array, Array]:
+    """Sum of the absolute errors of a batch of windows against the observed targets of one part, and their number."""
+    entity, start, told, newcomer = windows.rows.T
     at = start + jnp.arange(cut.time_steps)[:, None]
+    missing = data.missing[entity, at]
     steps = Steps(
-        values=data.values[entity, at],
-        missing=data.missing[entity, at],
+        values=jnp.where(missing, 0, data.values[entity, at] * windows.gain + windows.shift),
+        missing=missing,
         calendar=data.calendar[at],
         newcomer=jnp.broadcast_to(newcomer > 0, at.shape),
         entity=jnp.where(told > 0, entity, -1),
@@ -215,9 +217,9 @@ def _error(weights: Weights, windows: Array, data: _Data, *, part: Part, network
     forecasts, _ = forecaster(network, weights=weights).__call__(steps, carries=rest(network, batch=entity.size), first=first)
     targets = np.array(network.targets)
     ahead = at[first:, :, None] + np.array(network.leads)
-    actual = data.values[entity[:, None], ahead][..., targets]
+    actual = data.values[entity[:, None], ahead] * windows.gain[:, None] + windows.shift[:, None]
     counts = ~data.missing[entity[:, None], ahead][..., targets] & (data.part[entity[:, None], ahead] == part)[..., None]
-    return jnp.where(counts, jnp.abs(forecasts - actual), 0).sum(), counts.sum()
+    return jnp.where(counts, jnp.abs(forecasts - actual[..., targets]), 0).sum(), counts.sum()
 
 
 def _told(record: _Record, *, number: int, windows: int, began: float) -> Epoch:

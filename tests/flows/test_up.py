@@ -136,12 +136,18 @@ def test_a_part_that_ends_unasked_is_told_and_ends_the_rest(starting: Up) -> Non
 
 
 @pytest.mark.service
-def test_what_was_killed_takes_its_children_along_and_can_start_again(starting: Up, tmp_path: Path) -> None:
+def test_what_was_killed_takes_its_children_along_and_starts_again_with_no_run_left_open(starting: Up, tmp_path: Path) -> None:
+    """A run that says Running for ever would hold its deployment's only place."""
     starting.command.wait_until(lambda: starting.is_up)
+    deployment = starting.ask("/deployments/name/retrain/retrain")
+    run = starting.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "PENDING"}})
+    starting.ask(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "RUNNING"}, "force": True})
     starting.command.end(signal.SIGKILL)
     assert eventually(lambda: not starting.command.left(), seconds=40), starting.command.left()
     for again in started(tmp_path / "home"):
         again.command.wait_until(lambda again=again: again.is_up)
+        state = again.ask(f"/flow_runs/{run['id']}")["state"]
+        assert (state["type"], state["message"]) == ("CRASHED", "Tidewatch ended while this run was at work.")
         assert again.command.end(signal.SIGTERM) == 0, again.command.told
 
 

@@ -12,7 +12,7 @@ from models.config import Network, Supervision, Training
 from telemetry.errors import TrainingError
 from telemetry.panel import Panel, Part
 
-NETWORK = Network(parameters=4, calendar=8, entities=3, targets=(0, 2), leads=(1, 5), hidden=(6,), dense=4, embedding=2)
+NETWORK = Network(parameters=4, calendar=8, entities=3, targets=(0, 2), leads=(1, 5), hidden=(16,), dense=16, embedding=2)
 TRAINING = Training(batch=8, time_steps=24, warmup_steps=8, learning_rate=0.01, epochs=1)
 
 PanelFactory = Callable[..., Panel]
