@@ -109,6 +109,7 @@ def _start(children: Children, *, settings: Settings, port: int) -> None:
         from flows import tidy  # Prefect takes a second to import, and reads the environment then
 
         tidy.make_pool(POOL)
+        tidy.close_left_open(POOL)
         children.run("deploy", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(settings.infra / "prefect.yaml"))
     with _waiting("Starting the worker."):
         since = datetime.now(UTC)

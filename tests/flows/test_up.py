@@ -4,11 +4,13 @@ import fcntl
 import json
 import signal
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from typer.testing import CliRunner
@@ -28,14 +30,21 @@ class Up:
     pages_port: int
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The API's answer."""
+        """The API's answer; SQLite may be busy for a moment, which Prefect's own client waits out too."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/api{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  (our own address)
-            return json.load(answer)
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  (our own address)
+                    return json.load(answer)
+            except HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(1)
+        raise AssertionError(f"{path} stays busy")
 
     @property
     def is_up(self) -> bool:
