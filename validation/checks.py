@@ -192,9 +192,7 @@ def _all_judged(results: ExpectationSuiteValidationResult, *, asked: int) -> Non
     judged = len(results.results) - len(unjudged)
     if judged == asked:
         return
-    why = (
-        f"{unjudged[0].expectation_config.type}: {_reason(unjudged[0].exception_info)}" if unjudged else "some were dropped without a word"
-    )
+    why = _reason(unjudged[0]) if unjudged else "some were dropped without a word"
     raise RuntimeError(f"{asked} expectations were asked, {judged} were judged; {why}")
 
 
