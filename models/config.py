@@ -82,7 +82,7 @@ class Training:
     warmup_steps: int = 16
     supervision: Supervision = "every_step"
     seed: int = 0
-    unknown_share: float = 0.1
+    unknown_share: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse windows in which nothing is judged."""
