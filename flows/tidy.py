@@ -1,7 +1,8 @@
-"""The Prefect server made ready for a worker: its work pool, and no run left open by a life that ended badly."""
+"""The Prefect server made ready for a worker: its work pool, and nothing left over from the life before."""
 
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -13,6 +14,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
@@ -48,6 +50,19 @@ def close_left_open(pool: str) -> None:
             client.set_flow_run_state(run.id, Crashed(message="Tidewatch ended while this run was at work."), force=True)
 
 
+def leave_one_waiting(pool: str) -> None:
+    """Of the runs that the schedules have put ahead leave each deployment the next one. To be called while no worker is at work.
+
+    Whatever is due while Tidewatch is not up is late at its next start: one run makes good for all, and the rest would only be cancelled.
+    """
+    first: set[UUID | None] = set()
+    with get_client(sync_client=True) as client:
+        for run in _runs(client, pool=pool, states=[StateType.SCHEDULED]):
+            if run.auto_scheduled and run.deployment_id in first:
+                client.delete_flow_run(run.id)
+            first.add(run.deployment_id)
+
+
 def has_worker(pool: str, *, since: datetime) -> bool:
     """True once a worker has reported to the pool."""
     with get_client(sync_client=True) as client:
@@ -56,8 +71,9 @@ def has_worker(pool: str, *, since: datetime) -> bool:
 
 
 def _runs(client: SyncPrefectClient, *, pool: str, states: list[StateType]) -> list[FlowRun]:
-    """At most some hundred, which is more than one worker has at once."""
+    """The earliest first, 200 at most: more than five deployments ever have."""
     return client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
     )

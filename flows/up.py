@@ -110,6 +110,7 @@ def _start(children: Children, *, settings: Settings, port: int) -> None:
 
         tidy.make_pool(POOL)
         tidy.close_left_open(POOL)
+        tidy.leave_one_waiting(POOL)
         children.run("deploy", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(settings.infra / "prefect.yaml"))
     with _waiting("Starting the worker."):
         since = datetime.now(UTC)
@@ -128,6 +129,7 @@ def _end(children: Children, *, stop: Stop) -> None:
     children.end("worker", grace_seconds=GRACE_SECONDS)
     if worker and server:
         tidy.close_left_open(POOL)
+        tidy.leave_one_waiting(POOL)
     children.end("server", grace_seconds=GRACE_SECONDS)
 
 

@@ -4,9 +4,11 @@ import fcntl
 import json
 import signal
 import socket
+import sqlite3
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,11 @@ class Up:
                     raise
                 time.sleep(1)
         raise AssertionError(f"{path} stays busy")
+
+    def waiting(self) -> list[str]:
+        """The deployment of every run that a schedule has put ahead."""
+        runs = self.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "limit": 200})
+        return [run["deployment_id"] for run in runs if run["auto_scheduled"]]
 
     @property
     def is_up(self) -> bool:
@@ -91,11 +98,7 @@ def test_every_deployment_is_there_with_its_schedule_and_a_worker(standing: Up) 
 def test_cron_schedules_yield_scheduled_runs(standing: Up) -> None:
     """With a SQLAlchemy too new for it the scheduler of a server that looks well creates none, silently."""
 
-    def scheduled() -> set[str]:
-        runs = standing.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "limit": 200})
-        return {run["deployment_id"] for run in runs if run["auto_scheduled"]}
-
-    assert eventually(lambda: len(scheduled()) == len(DEPLOYMENTS), seconds=90), scheduled()
+    assert eventually(lambda: len(set(standing.waiting())) == len(DEPLOYMENTS), seconds=90), standing.waiting()
 
 
 @pytest.mark.service
@@ -117,12 +120,15 @@ def test_a_triggered_run_runs_and_its_page_is_served(standing: Up) -> None:
 
 @pytest.mark.service
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_everything(starting: Up, number: signal.Signals) -> None:
-    starting.command.wait_until(lambda: starting.is_up)
+def test_a_signal_ends_everything_and_leaves_one_run_of_each_schedule_waiting(starting: Up, number: signal.Signals) -> None:
+    starting.command.wait_until(lambda: starting.is_up and len(starting.waiting()) > len(DEPLOYMENTS))
     assert len(starting.command.look()) >= 2
     assert starting.command.end(number) == 0, starting.command.told
     assert (starting.command.left(), starting.ports) == ([], [])
     assert starting.command.told.endswith("Ended.\n")
+    with closing(sqlite3.connect(starting.command.home / "prefect" / "prefect.db")) as database:
+        waiting = database.execute("SELECT COUNT(*), COUNT(DISTINCT deployment_id) FROM flow_run WHERE state_type = 'SCHEDULED'").fetchone()
+    assert waiting == (len(DEPLOYMENTS), len(DEPLOYMENTS))
 
 
 @pytest.mark.service
