@@ -67,10 +67,10 @@ def _chunk_steps(entities: int, *, steps: int) -> int:
     """Steps per call, a power of two: panels of about the same size share a compilation.
 
     >>> _chunk_steps(24, steps=86_400), _chunk_steps(500, steps=86_400), _chunk_steps(24, steps=200)
-    (2048, 128, 256)
+    (2048, 64, 256)
     """
     fewest, most = CHUNK_STEPS
-    wanted = min(CHUNK_ROWS // max(entities, 1) + 1, most)
+    wanted = min(max(CHUNK_ROWS // entities, fewest), most)
     fitting = 1 << (wanted.bit_length() - 1)
     return max(fewest, min(fitting, 1 << max(steps - 1, 1).bit_length()))
 
