@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 FAULT ?=
+TRAINING ?=
 JSON ?=
 UPGRADE ?=
 
@@ -44,8 +45,8 @@ $(READY): $(INSTALLED) pyproject.toml
 	$(PIP) --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-demo: setup ## simulate, check, train, gate and score; FAULT=x100 plants a scaling fault, JSON=1 prints a record
-	$(BIN)/tidewatch demo $(if $(FAULT),--fault $(FAULT)) $(if $(JSON),--json)
+demo: setup ## the whole pipeline on a simulated fleet; FAULT=x100 plants a scaling fault, TRAINING=crippled is held, JSON=1 prints a record
+	$(BIN)/tidewatch demo $(if $(FAULT),--fault $(FAULT)) $(if $(TRAINING),--training $(TRAINING)) $(if $(JSON),--json)
 
 test: unit rest ## every test, the quick ones first
 

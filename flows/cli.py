@@ -133,7 +133,7 @@ def _run(name: str, *, as_json: bool, **parameters: Any) -> None:  # Any: a flow
         if as_json:
             typer.echo(json.dumps(summary, default=str))
 
-    _guarded(start)
+    _guarded(start, as_json=as_json)
 
 
 def _preflight(parameters: dict[str, Any], *, settings: Any) -> None:  # Any: as in _run; flows.settings.Settings, imported late
@@ -148,7 +148,7 @@ def _preflight(parameters: dict[str, Any], *, settings: Any) -> None:  # Any: as
         raise SourceMissingError(f"There is no file or folder {source}.", hint="name a folder, file or glob of readings.")
 
 
-def _guarded(start: Callable[[], None]) -> None:
+def _guarded(start: Callable[[], None], *, as_json: bool = False) -> None:
     from telemetry.errors import DataCheckError, TidewatchError
 
     try:
@@ -156,6 +156,8 @@ def _guarded(start: Callable[[], None]) -> None:
     except TidewatchError as error:
         typer.secho(f"{type(error).__name__}: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(error, err=True)
+        if as_json:
+            typer.echo(json.dumps(error.summary or {"verdict": "refused", "sentence": error.message, "hint": error.hint}, default=str))
         raise typer.Exit(3 if isinstance(error, DataCheckError) else 2) from None
 
 

@@ -22,6 +22,7 @@ def closing(run: Run, *, settings: Settings, contract: str) -> Iterator[dict[str
         kind = "stopped at the check" if isinstance(error, DataCheckError) else "stopped"
         summary.update(verdict="stopped", sentence=f"{run.flow} {kind}: {error.message}", hint=error.hint)
         _close(run, settings=settings, summary=summary)
+        error.summary = summary
         raise
     except BaseException as error:
         summary.update(verdict="crashed", sentence=f"{run.flow} crashed: {type(error).__name__}: {error}"[:2000])
@@ -39,6 +40,6 @@ def _close(run: Run, *, settings: Settings, summary: dict[str, Any]) -> None:  #
     told = f"**{summary['sentence'] or summary['verdict']}**\n\n[Open the page of this run]({where})"
     if summary["verdict"] != "crashed":
         tell_text("verdict", markdown=told, description=f"{run.flow}: {summary['verdict']}")
-    if summary["sentence"]:
+    if summary["verdict"] != "stopped":  # what stopped is told by its exception
         console.line(f"  {summary['sentence']}", style="bold")
     console.line(f"  page         {run.page}")

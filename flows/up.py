@@ -119,22 +119,32 @@ def _start(children: Children, *, settings: Settings, port: int) -> None:
 
 
 def _end(children: Children, *, stop: Stop) -> None:
-    """The runs, the worker, then the server, whichever of them are there."""
-    worker, server = children.running("worker"), children.running("server")
-    if worker and server:
-        from flows import tidy
+    """The runs, the worker, then the server, whichever of them are there, and whatever fails on the way."""
+    try:
+        _end_worker(children, stop=stop)
+    finally:
+        children.end("server", grace_seconds=GRACE_SECONDS)
 
+
+def _end_worker(children: Children, *, stop: Stop) -> None:
+    worker, server = children.running("worker"), children.running("server")
+    if worker is None or server is None:
+        children.end("worker", grace_seconds=GRACE_SECONDS)
+        return
+    from flows import tidy
+
+    try:
         with worker.ending_offspring():
             wait_until(lambda: not tidy.any_running(POOL), seconds=RUNS_GRACE_SECONDS, stop=stop)
-    children.end("worker", grace_seconds=GRACE_SECONDS)
-    if worker and server:
-        tidy.close_left_open(POOL)
-        tidy.leave_one_waiting(POOL)
-    children.end("server", grace_seconds=GRACE_SECONDS)
+    finally:
+        children.end("worker", grace_seconds=GRACE_SECONDS)
+    tidy.close_left_open(POOL)
+    tidy.leave_one_waiting(POOL)
 
 
 def _tell(settings: Settings, *, port: int, pages_port: int) -> None:
     address = f"http://127.0.0.1:{port}"
+    prefect = os.path.relpath(Path(sys.executable).parent / "prefect")
     _out.print(
         f"""
 Tidewatch is up. Everything it keeps is in {settings.home}
@@ -145,7 +155,7 @@ Tidewatch is up. Everything it keeps is in {settings.home}
   Logs          {settings.home / "logs"}
 
 Next: open Deployments, choose retrain, Run, Custom run, and give a source (a folder, file or glob of readings),
-or from another terminal: PREFECT_API_URL={address}/api prefect deployment run retrain/retrain -p source=<folder> --watch
+or from another terminal: PREFECT_API_URL={address}/api {prefect} deployment run retrain/retrain -p source=<folder> --watch
 Ctrl-C ends it cleanly; the schedules go on at the next start.
 """
     )

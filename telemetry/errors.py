@@ -19,9 +19,19 @@ TidewatchError
 Every message says what was found, what was expected and where, then `Hint:` with the next step.
 """
 
+from typing import Any
+
 
 class TidewatchError(Exception):
-    """The root: whatever Tidewatch refuses on purpose. The command line prints it without a traceback."""
+    """The root: whatever Tidewatch refuses on purpose. The command line prints it without a traceback.
+
+    Attributes:
+        message: what was found, what was expected, and where.
+        hint: the next step.
+        summary: the figures of the run that was stopped, if it was one.
+    """
+
+    summary: dict[str, Any] | None = None  # Any: plain JSON
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.message = message
