@@ -144,7 +144,8 @@ def _end_worker(children: Children, *, stop: Stop) -> None:
 
 def _tell(settings: Settings, *, port: int, pages_port: int) -> None:
     address = f"http://127.0.0.1:{port}"
-    prefect = os.path.relpath(Path(sys.executable).parent / "prefect")
+    prefect, here = Path(sys.executable).parent / "prefect", Path.cwd()
+    shown = prefect.relative_to(here) if prefect.is_relative_to(here) else prefect
     _out.print(
         f"""
 Tidewatch is up. Everything it keeps is in {settings.home}
@@ -155,7 +156,7 @@ Tidewatch is up. Everything it keeps is in {settings.home}
   Logs          {settings.home / "logs"}
 
 Next: open Deployments, choose retrain, Run, Custom run, and give a source (a folder, file or glob of readings),
-or from another terminal: PREFECT_API_URL={address}/api {prefect} deployment run retrain/retrain -p source=<folder> --watch
+or from another terminal: PREFECT_API_URL={address}/api {shown} deployment run retrain/retrain -p source=<folder> --watch
 Ctrl-C ends it cleanly; the schedules go on at the next start.
 """
     )
