@@ -39,7 +39,7 @@ def _close(run: Run, *, settings: Settings, summary: dict[str, Any]) -> None:  #
     shutil.rmtree(run.folder / "work", ignore_errors=True)
     told = f"**{summary['sentence'] or summary['verdict']}**\n\n[Open the page of this run]({where})"
     if summary["verdict"] != "crashed":
-        tell_text("verdict", markdown=told, description=f"{run.flow}: {summary['verdict']}")
+        tell_text(f"verdict-{run.flow}", markdown=told, description=f"{run.flow}: {summary['verdict']}")
     if summary["verdict"] != "stopped":  # what stopped is told by its exception
         console.line(f"  {summary['sentence']}", style="bold")
     console.line(f"  page         {run.page}")

@@ -1,0 +1,35 @@
+"""The figures for machines are those that the README documents, no more and no fewer."""
+
+import re
+
+import pytest
+
+from flows.ingest import ingest
+from flows.quality_report import quality_report
+from flows.score import score
+from flows.settings import CHECKOUT
+from tests.flows.conftest import Released
+
+pytestmark = [pytest.mark.service, pytest.mark.slow]
+INCIDENTAL = {"revoked"}
+"""Of rollback alone, and told there by its sentence."""
+
+
+def documented() -> set[str]:
+    """The keys of the README's table."""
+    table = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("## Figures for machines")[2].partition("\n## ")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {key for cell in first for key in re.findall(r"`(\w+)`", cell)}
+
+
+def test_every_key_that_is_printed_is_documented_and_the_other_way_round(released: Released) -> None:
+    contract = released.fleet.contract
+    told = [
+        released.summary,
+        ingest(contract=contract, source=released.fleet.live),
+        score(contract=contract),
+        quality_report(contract=contract),
+    ]
+    printed = set().union(*told) - INCIDENTAL
+    assert printed - documented() == set()
+    assert documented() - printed <= {"hint", "planted"}  # only of a run that was stopped, or of a faulty demo
