@@ -1,6 +1,7 @@
 """The baselines say what they should where the answer is known."""
 
 import numpy as np
+import pytest
 
 from models.baselines import pca_score, persistence
 
@@ -33,9 +34,14 @@ def test_what_was_not_to_be_fitted_on_is_not_fitted_on() -> None:
 def test_what_is_not_observed_adds_nothing() -> None:
     values, fit = _pair(), np.arange(400)[None] < 300
     observed = np.ones_like(values, dtype=bool)
-    observed[0, 350] = False
-    values[0, 350] = 1e6
-    assert pca_score(values, observed=observed, fit=fit)[0, 350] == 0
+    observed[0, 350:, 1] = observed[0, 360:] = False
+    fitted = values[0, :300]
+    values[0, 350] = fitted.mean(axis=0) + 2 * fitted.std(axis=0)
+    values[0, 351:] = 1e6
+    score = pca_score(values, observed=observed, fit=fit)
+    assert not score[0, 360:].any()
+    # Of a pair that goes together one is 2 and the other is taken for average: each is 1 off, and one of them is not observed.
+    assert score[0, 350] == pytest.approx(1, rel=0.05)
 
 
 def test_a_constant_column_that_wakes_up_is_finite_and_seen() -> None:

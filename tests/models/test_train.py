@@ -39,7 +39,7 @@ def _planted(panel: Panel, *, where: NDArray[np.bool_], value: float = 1e6) -> P
 
 def test_a_run_compiles_once_and_the_next_of_its_shape_not_at_all(panel: Panel) -> None:
     first = train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3))
-    other = replace(TRAINING, epochs=2, seed=1, learning_rate=0.001, schedule="cosine")
+    other = replace(TRAINING, epochs=2, patience=7, seed=7, learning_rate=0.007, schedule="cosine", unknown_share=0.7)
     assert first.compiles <= 1  # none if another test of this shape came before
     assert train.fit(panel, network=NETWORK, training=other).compiles == 0
 
@@ -69,6 +69,15 @@ def test_nothing_is_learned_from(what: str, supervision: Supervision, panel: Pan
     }[what]
     assert where.any()
     assert _bytes(_planted(panel, where=where), training=training) == _bytes(panel, training=training)
+
+
+def test_a_target_that_was_never_observed_is_not_taken_for_average(panel: Panel) -> None:
+    observed = panel.observed.copy()
+    observed[..., panel.targets[1]] = False
+    bias = train.fit(replace(panel, observed=observed), network=NETWORK, training=TRAINING).weights["head.bias"]
+    by_target = bias.reshape(len(NETWORK.leads), len(NETWORK.targets))
+    assert by_target[:, 0].all()
+    assert not by_target[:, 1].any()
 
 
 def test_everything_in_train_is_learned_from(panel: Panel) -> None:
