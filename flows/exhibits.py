@@ -4,7 +4,7 @@ bars            name, found, needed, passed                                     
 finding_series  finding, at, value                                                     the telemetry behind the first findings
 by_entity       entity, rows, accuracy, accuracy_persistence, accuracy_oracle, skill   (by_target, by_entity_target likewise)
 excerpts        excerpt, title, entity, target, at, actual, forecast, lower, upper, surprise, label
-incidents       incident, entity, start, end, peak, target, matched                    matched: null where nothing is labelled
+incidents       incident, entity, start, opened, end, peak, target, matched                    matched: null where nothing is labelled
 labels          entity, start, end, kind, found, minutes_to_detect
 history         number, loss, validation_loss, seconds                                 one row an epoch
 """

@@ -203,7 +203,8 @@ def loss_curves(history: pl.DataFrame) -> go.Figure:
         figure.add_trace(go.Scatter(x=[best[NUMBER]], y=[strokes.rounded(best[VALIDATION_LOSS])], name=name, mode="markers", marker=marker))
     spread = max(decades(history[LOSS]), decades(history[VALIDATION_LOSS]))
     yaxis = {"title": {"text": "loss"}, "rangemode": "normal", **({"type": "log"} if spread > 1 else {})}
-    figure.update_layout(xaxis={"title": {"text": "epoch"}, "tickformat": "d"}, yaxis=yaxis, hovermode="x unified")
+    every = {"dtick": 1} if history.height <= 20 else {}  # else a few epochs are ticked at halves
+    figure.update_layout(xaxis={"title": {"text": "epoch"}, "tickformat": "d", **every}, yaxis=yaxis, hovermode="x unified")
     return strokes.laid_out(figure, height=300)
 
 

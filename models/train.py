@@ -260,4 +260,4 @@ def _compiled() -> int:
 
 def _device() -> str:
     device = jax.devices()[0]
-    return f"{device.platform} {device.device_kind}"
+    return device.platform if device.device_kind == device.platform else f"{device.platform} {device.device_kind}"

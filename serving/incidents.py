@@ -16,7 +16,23 @@ from typing import Final
 import polars as pl
 
 from telemetry.contract import Thresholds
-from telemetry.schema import AT, END, ENTITY, INCIDENT, INCIDENTS, LABELS, PEAK, RELEASE, SCORES, START, SURPRISE, TARGET, TIME, conform
+from telemetry.schema import (
+    AT,
+    END,
+    ENTITY,
+    INCIDENT,
+    INCIDENTS,
+    LABELS,
+    OPENED,
+    PEAK,
+    RELEASE,
+    SCORES,
+    START,
+    SURPRISE,
+    TARGET,
+    TIME,
+    conform,
+)
 
 SILENCE: Final = "silence"
 FOUND: Final = "found"
@@ -35,8 +51,8 @@ class Matched:
         found: labels that some incident overlaps.
         missed: labels that none does.
         false: incidents that overlap no label.
-        labels: LABELS with `key` (entity and start), `found`, and `minutes_to_detect`: from the label's start to the start of its first
-            incident, 0 if that came before, null if missed. The incident is announced up to `open_within` - 1 steps after its start.
+        labels: LABELS with `key` (entity and start), `found`, and `minutes_to_detect`: from the label's start until its first incident
+            was opened, 0 if that was before, null if missed.
         incidents: INCIDENTS with `false`.
     """
 
@@ -91,8 +107,14 @@ def _surprises(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta) -
     return (
         anomalous.filter(pl.col("opening").is_not_null().any().over(ENTITY, "run"), pl.col(AT) >= pl.col(START))
         .group_by(ENTITY, "run", START)
-        .agg((pl.col(AT).max() + cadence).alias(END), pl.col(PEAK).max(), pl.col(TARGET).get(worst), pl.col(RELEASE).first())
-        .select(ENTITY, START, END, PEAK, TARGET, RELEASE)
+        .agg(
+            (pl.col(AT).filter(pl.col("opening").is_not_null()).min() + cadence).alias(OPENED),
+            (pl.col(AT).max() + cadence).alias(END),
+            pl.col(PEAK).max(),
+            pl.col(TARGET).get(worst),
+            pl.col(RELEASE).first(),
+        )
+        .select(ENTITY, START, OPENED, END, PEAK, TARGET, RELEASE)
     )
 
 
@@ -104,7 +126,8 @@ def _silences(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta, en
     return (
         steps.with_columns((pl.col(AT) + cadence).alias(START), back.alias(END), reported.alias("reported"))
         .filter("reported", missing >= policy.open_within)
-        .select(ENTITY, START, END, (missing / policy.open_within).alias(PEAK), pl.lit(SILENCE).alias(TARGET), RELEASE)
+        .with_columns((pl.col(START) + policy.open_within * cadence).alias(OPENED), (missing / policy.open_within).alias(PEAK))
+        .select(ENTITY, START, OPENED, END, PEAK, pl.lit(SILENCE).alias(TARGET), RELEASE)
     )
 
 
@@ -135,7 +158,7 @@ def match(incidents: pl.DataFrame, *, labels: pl.DataFrame, tolerance_minutes: i
     late = pl.col("label_end") + timedelta(minutes=tolerance_minutes)
     periods = asked.select(ENTITY, "label_row", pl.col(START).alias("label_start"), pl.col(END).alias("label_end"))
     pairs = told.join(periods, on=ENTITY).filter(pl.col(START) < late, pl.col(END) > pl.col("label_start"))
-    wait = (pl.col(START) - pl.col("label_start")).dt.total_seconds().clip(lower_bound=0) / 60
+    wait = (pl.col(OPENED) - pl.col("label_start")).dt.total_seconds().clip(lower_bound=0) / 60
     first = pairs.group_by("label_row").agg(wait.min().alias(MINUTES_TO_DETECT))
     found = (
         asked.join(first, on="label_row", how="left", maintain_order="left")

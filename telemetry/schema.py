@@ -23,6 +23,8 @@ NEWCOMER: Final = "newcomer"
 START: Final = "start"
 END: Final = "end"
 """End of a period, exclusive."""
+OPENED: Final = "opened"
+"""The instant at which an incident could first be told: the end of the step that opened it."""
 KIND: Final = "kind"
 FIRST_SEEN: Final = "first_seen"
 SOURCE: Final = "source"
@@ -97,6 +99,7 @@ INCIDENTS: Final[Schema] = {
     INCIDENT: pl.String,
     ENTITY: pl.String,
     START: TIME,
+    OPENED: TIME,
     END: TIME,
     PEAK: pl.Float64,
     TARGET: pl.String,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.incidents import FALSE, FOUND, KEY, MINUTES_TO_DETECT, SILENCE, match, open_incidents
 from telemetry.contract import Thresholds
-from telemetry.schema import AT, END, ENTITY, INCIDENT, INCIDENTS, LABELS, PEAK, START, SURPRISE, TARGET
+from telemetry.schema import AT, END, ENTITY, INCIDENT, INCIDENTS, LABELS, OPENED, PEAK, START, SURPRISE, TARGET
 
 ScoresOf = Callable[..., pl.DataFrame]
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,7 +55,14 @@ def test_it_opens_by_m_of_n_and_closes_by_quiet_minutes(scores_of: ScoresOf, dra
 
 def test_it_is_named_after_its_entity_and_start_and_tells_its_worst_target(scores_of: ScoresOf) -> None:
     scores = pl.concat([scores_of(told("..xxx")), scores_of(told("...X."), target="t")])
-    assert opened(scores).rows() == [("a@2026-01-01T00:02:00Z", "a", BEGIN + 2 * MINUTE, BEGIN + 5 * MINUTE, 4.0, "t", "r")]
+    start, end = BEGIN + 2 * MINUTE, BEGIN + 5 * MINUTE
+    assert opened(scores).rows() == [("a@2026-01-01T00:02:00Z", "a", start, end, end, 4.0, "t", "r")]
+
+
+def test_it_tells_when_it_could_first_be_told(scores_of: ScoresOf) -> None:
+    assert opened(scores_of(told("..x.xx.xxx.")))[OPENED].to_list() == [BEGIN + 6 * MINUTE]
+    silent = opened(scores_of(told(".....")), until=BEGIN + 20 * MINUTE)
+    assert silent[OPENED].to_list() == [BEGIN + (5 + POLICY.open_within) * MINUTE]
 
 
 def test_what_came_before_the_opening_minutes_is_no_part_of_it(scores_of: ScoresOf) -> None:
@@ -134,7 +141,7 @@ def labels_of(*spans: tuple[int, int], entity: str = "a") -> pl.DataFrame:
 
 
 def incidents_of(*spans: tuple[int, int], entity: str = "a") -> pl.DataFrame:
-    told = [(f"{entity}@{s}", entity, BEGIN + s * MINUTE, BEGIN + e * MINUTE, 2.0, "q", "r") for s, e in spans]
+    told = [(f"{entity}@{s}", entity, BEGIN + s * MINUTE, BEGIN + (s + 3) * MINUTE, BEGIN + e * MINUTE, 2.0, "q", "r") for s, e in spans]
     return pl.DataFrame(told, schema=INCIDENTS, orient="row")
 
 
@@ -142,7 +149,7 @@ def test_labels_are_found_or_missed_and_incidents_true_or_false() -> None:
     matched = match(incidents_of((100, 120), (300, 310)), labels=labels_of((95, 130), (200, 230)))
     assert (matched.found, matched.missed, matched.false) == (1, 1, 1)
     assert matched.labels.select(FOUND, MINUTES_TO_DETECT, KEY).rows() == [
-        (True, 5.0, "a@2026-01-01T01:35:00Z"),
+        (True, 8.0, "a@2026-01-01T01:35:00Z"),
         (False, None, "a@2026-01-01T03:20:00Z"),
     ]
     assert matched.incidents.get_column(FALSE).to_list() == [False, True]
