@@ -32,7 +32,7 @@ from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.panel import Panel, Part
 from telemetry.schema import AT, END, ENTITY, INCIDENTS, LABEL, LEAD, PARAMETER, SCORE, SD, SIGMA, START, TARGET
-from validation.metrics import Metrics, measure
+from validation.metrics import Measured, Metrics, measure
 from validation.vus import vus_pr
 
 
@@ -93,12 +93,12 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
     candidate = _candidate(folder)
     thresholds, seen, finite = _measure(candidate, panel=panel, contract=declared, into=work(folder) / "candidate")
     thresholds.write_parquet(work(folder) / "thresholds.parquet")
-    metrics = _metrics(work(folder) / "candidate", contract=declared, oracle=oracle)
+    measured = _over_test(work(folder) / "candidate", contract=declared, oracle=oracle)
     labels = _labels_in_test(labels_of(lake), folder=folder)
     matched = match(seen.incidents, labels=labels)
     champion = _champion(lake, panel=panel, candidate=candidate, contract=declared, labels=labels, folder=folder)
     judged = Judged(
-        metrics=metrics,
+        metrics=measured.metrics,
         champion=champion.metrics if champion else None,
         champion_release=champion.release if champion else None,
         finite=finite and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values()),
@@ -111,11 +111,11 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
         vus_pr=_mean_vus(seen.ranks) if labels.height else None,
         vus_pr_pca=_mean_vus(_pca(panel, ranks=seen.ranks)) if labels.height else None,
     )
-    _leave(judged, seen=seen, matched=matched, contract=declared, folder=folder)
+    _leave(measured, matched=matched, contract=declared, folder=folder)
     return judged
 
 
-def _metrics(measured: Path, *, contract: Contract, oracle: str | None) -> Metrics:
+def _over_test(measured: Path, *, contract: Contract, oracle: str | None) -> Measured:
     known = pl.read_parquet(oracle) if oracle else None
     return measure(pl.scan_parquet(measured / "lead1" / "*.parquet"), block_minutes=contract.gate.block_minutes, oracle=known)
 
@@ -211,7 +211,7 @@ def _champion(lake: Lake, *, panel: Panel, candidate: Candidate, contract: Contr
     _, seen, _ = _measure(own, panel=rescaled, contract=contract, into=into)
     sigma = candidate.scales.select(ENTITY, pl.col(PARAMETER).alias(TARGET), pl.col(SD).cast(pl.Float32).alias(SIGMA))
     rows = pl.scan_parquet(into / "lead1" / "*.parquet").drop(SIGMA).join(sigma.lazy(), on=[ENTITY, TARGET], how="left")
-    metrics = measure(rows, block_minutes=contract.gate.block_minutes)
+    metrics = measure(rows, block_minutes=contract.gate.block_minutes).metrics
     return _Champion(release=release.id, metrics=metrics, found=match(seen.incidents, labels=labels).found_keys)
 
 
@@ -252,18 +252,17 @@ def _mean_vus(ranks: pl.DataFrame) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _leave(judged: Judged, *, seen: _Seen, matched: Matched, contract: Contract, folder: str) -> None:
+def _leave(measured: Measured, *, matched: Matched, contract: Contract, folder: str) -> None:
     """What the page shows, under `data`."""
     data = Path(folder) / "data"
     data.mkdir(exist_ok=True)
     for name in ("by_entity", "by_target", "by_entity_target"):
-        getattr(judged.metrics, name).write_parquet(data / f"{name}.parquet")
+        getattr(measured, name).write_parquet(data / f"{name}.parquet")
     incidents_told(matched).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
     thresholds = pl.read_parquet(work(folder) / "thresholds.parquet")
     excerpts(work(folder) / "candidate", matched=matched, thresholds=thresholds, contract=contract).write_parquet(data / "excerpts.parquet")
-    if not seen.ranks.is_empty():
-        tell_table("accuracy-by-target", rows=judged.metrics.by_target.to_dicts(), description="Accuracy over the parallel test")
+    tell_table("accuracy-by-target", rows=measured.by_target.to_dicts(), description="Accuracy over the parallel test")
 
 
 def incidents_told(matched: Matched) -> pl.DataFrame:

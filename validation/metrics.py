@@ -53,9 +53,6 @@ class Metrics:
         blocks: blocks that the lower bound is taken over.
         entity_skill_share: share of the entities whose own skill is above 0.
         worst_decile_accuracy: mean accuracy of the worst tenth of the entities (rounded down, at least one).
-        by_entity: one row each: entity, rows, accuracy, accuracy_persistence, accuracy_oracle, skill; worst accuracy first.
-        by_target: likewise by target.
-        by_entity_target: likewise by entity and target.
     """
 
     accuracy: float
@@ -68,12 +65,26 @@ class Metrics:
     blocks: int
     entity_skill_share: float
     worst_decile_accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured: the figures, and the same by entity and target.
+
+    Attributes:
+        metrics: over all.
+        by_entity: one row each: entity, rows, accuracy, accuracy_persistence, accuracy_oracle, skill; worst accuracy first.
+        by_target: likewise by target.
+        by_entity_target: likewise by entity and target.
+    """
+
+    metrics: Metrics
     by_entity: pl.DataFrame
     by_target: pl.DataFrame
     by_entity_target: pl.DataFrame
 
 
-def measure(forecasts: pl.DataFrame | pl.LazyFrame, *, block_minutes: int, oracle: pl.DataFrame | None = None) -> Metrics:
+def measure(forecasts: pl.DataFrame | pl.LazyFrame, *, block_minutes: int, oracle: pl.DataFrame | None = None) -> Measured:
     """The metrics of the counted rows.
 
     Args:
@@ -85,7 +96,7 @@ def measure(forecasts: pl.DataFrame | pl.LazyFrame, *, block_minutes: int, oracl
     by_entity = _told(sums, by=[ENTITY])
     whole = _told(sums, by=[]).row(0, named=True)
     blocks = sums.group_by(ENTITY, BLOCK).agg(pl.col("hits", ROWS).sum())
-    return Metrics(
+    metrics = Metrics(
         accuracy=whole[ACCURACY],
         accuracy_lower=_lower_bound(blocks),
         accuracy_persistence=whole[ACCURACY_PERSISTENCE] or 0.0,
@@ -96,6 +107,9 @@ def measure(forecasts: pl.DataFrame | pl.LazyFrame, *, block_minutes: int, oracl
         blocks=blocks.height,
         entity_skill_share=_mean(by_entity.select(pl.col(SKILL) > 0).to_series()),
         worst_decile_accuracy=_mean(by_entity[ACCURACY].bottom_k(max(by_entity.height // 10, 1))),
+    )
+    return Measured(
+        metrics=metrics,
         by_entity=by_entity,
         by_target=_told(sums, by=[TARGET]),
         by_entity_target=_told(sums, by=[ENTITY, TARGET]),

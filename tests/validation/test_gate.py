@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from typing import Any, assert_never
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,9 +24,6 @@ GOOD = Metrics(
     blocks=400,
     entity_skill_share=1.0,
     worst_decile_accuracy=0.98,
-    by_entity=pl.DataFrame(),
-    by_target=pl.DataFrame(),
-    by_entity_target=pl.DataFrame(),
 )
 FINE = Evidence(checks_passed=True, finite=True, same_bytes=True)
 
