@@ -231,7 +231,7 @@ def _pca(panel: Panel, *, ranks: pl.DataFrame) -> pl.DataFrame:
     """The linear baseline's score for the same minutes: PCA fitted on the training part."""
     from models.baselines import pca_score
 
-    scores = pca_score(panel.values, observed=panel.observed, fit=panel.part == Part.TRAIN)
+    scores = pca_score(panel.values, observed=panel.observed, fit=(panel.part == Part.TRAIN) & ~panel.newcomer & ~panel.incident)
     step_us = panel.cadence_seconds * 1_000_000
     frames = [
         rows.with_columns(

@@ -195,7 +195,7 @@ def _expected_calendar(panel: Panel) -> Floats:
     minute = (at - at.astype("datetime64[h]")) // np.timedelta64(1, "m") / 60
     of_day = (at - day) // np.timedelta64(1, "m") / 1440
     weekday = (day.astype(np.int64) + 3) % 7 / 7  # 1970-01-01 was a Thursday; the week begins on Monday
-    length = (month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")
+    length = (month + np.timedelta64(1, "M")).astype("datetime64[D]") - month.astype("datetime64[D]")
     turn = 2 * np.pi * np.stack([minute, of_day, weekday, (day - month.astype("datetime64[D]")) / length], axis=1)
     return np.stack([np.sin(turn), np.cos(turn)], axis=-1).reshape(panel.steps, -1)
 
