@@ -17,6 +17,8 @@ from typing import Any
 from flows import console
 from flows.settings import Settings
 
+DAY_SECONDS = 86_400
+
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
@@ -73,6 +75,9 @@ def begin(flow: str, *, settings: Settings) -> Run:
     folder.mkdir(parents=True)
     for old in sorted(home.iterdir())[: -settings.keep_runs]:
         shutil.rmtree(old, ignore_errors=True)
+    for left in home.glob("*/work"):  # of a run that was killed
+        if now.timestamp() - left.stat().st_mtime > DAY_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     return Run(flow=flow, folder=folder, started_at=now)
 
 

@@ -10,7 +10,7 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,9 @@ Aggregation = Literal["sum", "mean"]
 MissingPolicy = Literal["mark", "zero", "previous"]
 TimeFormat = Literal["iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "minute_index"]
 Severity = Literal["stop", "warn", "off"]
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+RESERVED: Final = frozenset({"entity", "cohort", "at", "observed", "label", "day", "row", "source", "target", "parameter"})
+"""Columns of our own tables, which a parameter must not be named after."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 Minutes = Annotated[int, Field(ge=1)]
 
@@ -252,6 +255,17 @@ class Contract(_Section):
     thresholds: Thresholds = Thresholds()
     gate: Gate = Gate()
     checks: Checks = Checks()
+
+    @field_validator("parameters")
+    @classmethod
+    def _named_apart(cls, value: dict[str, Parameter]) -> dict[str, Parameter]:
+        unfit = [name for name in value if not NAME.fullmatch(name) or name in RESERVED]
+        if unfit:
+            raise ValueError(
+                f"{', '.join(unfit)} cannot be a parameter's name (letters, digits and _ after a letter; none of "
+                f"{', '.join(sorted(RESERVED))}); how the source spells it belongs into its key column"
+            )
+        return value
 
     @model_validator(mode="after")
     def _has_targets(self) -> Self:

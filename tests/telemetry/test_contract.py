@@ -128,3 +128,9 @@ def test_a_contract_that_is_dumped_and_parsed_is_the_same(raw: dict[str, Any]) -
     assert isinstance(again, Contract)
     assert again == contract
     assert again.digest == contract.digest
+
+
+@pytest.mark.parametrize("name", ["at", "entity", "disk use", "1st", "__old"])
+def test_a_parameter_is_not_named_like_a_column_of_our_own(name: str) -> None:
+    with pytest.raises(ContractError, match="cannot be a parameter's name"):
+        parse(LEAST | {"parameters": {name: {"unit": "percent", "target": True}}})
