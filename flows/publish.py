@@ -11,7 +11,8 @@ from prefect import task
 
 from flows.artifacts import tell_table, tell_text
 from flows.ingest import lake_of
-from flows.judge import Judged, training_of
+from flows.judge import Judged
+from flows.parallel_test import training_of
 from flows.prepare import work
 from flows.retries import ONCE
 from flows.runs import Run

@@ -30,6 +30,12 @@ def take_champion(*, contract: str, folder: str) -> str:
     if standing is None:
         raise ReleaseError("No release is in force that could be recalibrated.", hint="train one first: tidewatch retrain.")
     release = load(standing.release, folder=settings.releases_folder)
+    learned = contracts.parse(release.contract, path=f"of release {release.id}")
+    if (learned.names, learned.targets, learned.leads) != (declared.names, declared.targets, declared.leads):
+        raise ReleaseError(
+            f"The contract {declared.name} has other parameters, targets or leads than those that {release.id} learned.",
+            hint="learn them first: tidewatch retrain.",
+        )
     place = work(folder)
     place.mkdir(parents=True, exist_ok=True)
     save_weights(release.weights, path=place / "weights.safetensors")

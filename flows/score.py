@@ -11,7 +11,8 @@ from prefect import flow, task
 from flows.artifacts import tell_table
 from flows.excerpts import excerpts
 from flows.ingest import ingest_stage, labels_of, lake_of
-from flows.judge import champion_candidate, forecasts_of, incidents_told
+from flows.judge import incidents_told
+from flows.parallel_test import forecasts_of, released
 from flows.prepare import build, work
 from flows.reporting import closing
 from flows.retries import RETRY
@@ -84,7 +85,7 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
     tables = {"scores": SCORES, "coverage": COVERAGE}
     ends = {name: _end(lake, name, schema, release=release.id) or begun for name, schema in tables.items()}
     since = min(ends.values())
-    minutes, until = _score(lake, release=release, contract=declared, since=since, ends=ends, folder=folder)
+    minutes, until = _score(lake, release=release, since=since, ends=ends, folder=folder)
     _incidents(lake, release=release, contract=declared, since=since, until=until)
     every = lake.read("incidents", schema=INCIDENTS).filter(pl.col(RELEASE) == release.id).collect()
     labels = labels_of(lake).filter(pl.col(START) >= begun, pl.col(START) < until)
@@ -113,26 +114,25 @@ def _score(
     lake: Lake,
     *,
     release: Release,
-    contract: Contract,
     since: datetime,
     ends: dict[str, datetime],
     folder: str,
 ) -> tuple[int, datetime]:
     """Write the scores and the coverage of every minute from `since` on; how many entity-minutes, and until when."""
-    candidate = champion_candidate(release)
-    cadence = contract.time.cadence
-    context = (CONTEXT_WINDOWS * contract.windows.time_steps + max(contract.leads.steps)) * cadence
-    grid = lake.grid(contract=contract, since=since - context)
+    candidate, learned = released(release), contracts.parse(release.contract, path=f"of release {release.id}")
+    cadence = learned.time.cadence
+    context = (CONTEXT_WINDOWS * learned.windows.time_steps + max(learned.leads.steps)) * cadence
+    grid = lake.grid(contract=learned, since=since - context)
     last = grid.select(pl.col(AT).max()).collect().item()
     if last is None or last < since:
         return 0, since
-    panel = build(grid, lake=lake, contract=contract, scales=release.scales, parts=None)
+    panel = build(grid, lake=lake, contract=learned, scales=release.scales, parts=None)
     start = max(0, -int((panel.start_us - int(since.timestamp() * 1e6)) // (panel.cadence_seconds * 1_000_000)))
     scaled = forecasts_of(candidate, panel=panel, start=start)
-    rows = tell(panel, scaled, leads=contract.leads.steps, scales=release.scales, start=start)
+    rows = tell(panel, scaled, leads=learned.leads.steps, scales=release.scales, start=start)
     scored = judge_minutes(rows, thresholds=release.thresholds, release=release.id).scores
     until = last + cadence
-    covered = _coverage(lake, scores=scored, since=since, until=until, contract=contract, release=release.id)
+    covered = _coverage(lake, scores=scored, since=since, until=until, contract=learned, release=release.id)
     for name, frame in (("scores", scored), ("coverage", covered)):
         lake.append(name, frame.filter(pl.col(AT) >= ends[name]))
     _keep(rows, scored=scored, folder=folder)

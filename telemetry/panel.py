@@ -1,7 +1,7 @@
 """The dense arrays that a network learns from and forecasts on. NumPy only: it travels to a bare GPU machine."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -91,16 +91,3 @@ def load(folder: Path) -> Panel:
         cadence_seconds=told["cadence_seconds"],
         **arrays,
     )
-
-
-def rescale(
-    panel: Panel,
-    *,
-    old: tuple[NDArray[np.float64], NDArray[np.float64]],
-    new: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> Panel:
-    """The same telemetry in other scales; each is (mean, deviation), f64[E, P] both."""
-    (mean, sd), (new_mean, new_sd) = old, new
-    factor, shift = sd / new_sd, (mean - new_mean) / new_sd
-    values = panel.values * factor[:, None, :].astype(np.float32) + shift[:, None, :].astype(np.float32)
-    return replace(panel, values=np.where(panel.observed, values, np.float32(0)))

@@ -17,6 +17,7 @@ from flows.settings import Settings
 from serving import ledger
 from serving.release import load
 from telemetry import contract as contracts
+from telemetry.errors import ReleaseError
 from telemetry.lake import Lake
 from telemetry.schema import AT, COVERAGE, ENTITY, FIRST_SEEN, INCIDENTS, SCORES, TARGET
 from tests.flows.conftest import Released, SmallFleet
@@ -121,6 +122,23 @@ def test_recalibrating_keeps_weights_and_scales_and_passes_the_gate(released: Re
     assert all((old.weights[name] == new.weights[name]).all() for name in old.weights)
     assert old.scales.equals(new.scales)
     assert not old.thresholds.equals(new.thresholds)
+
+
+def test_recalibrating_for_other_targets_than_were_learned_is_refused(released: Released, tmp_path: Path) -> None:
+    contract = tmp_path / "changed.toml"
+    told = Path(released.fleet.contract).read_text(encoding="utf-8")
+    contract.write_text(told.replace("[parameters.cpu]", "[parameters.cpu]\ntarget = true"), encoding="utf-8")
+    with pytest.raises(ReleaseError, match="other parameters, targets or leads"):
+        recalibrate(contract=str(contract))
+
+
+def test_the_champion_of_another_contract_is_compared_all_the_same(released: Released, tmp_path: Path) -> None:
+    contract = tmp_path / "changed.toml"
+    told = Path(released.fleet.contract).read_text(encoding="utf-8")
+    contract.write_text(told.replace("[parameters.cpu]", "[parameters.cpu]\ntarget = true"), encoding="utf-8")
+    held = retrain(contract=str(contract), epochs=1, learning_rate=1e-6)
+    assert held["verdict"] == "held"
+    assert held["champion"] == released.summary["release"]
 
 
 def test_rolling_back_puts_the_release_before_in_force_and_never_toggles(released: Released) -> None:

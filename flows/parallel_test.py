@@ -1,0 +1,167 @@
+"""The parallel test: a release, or what wants to be one, over telemetry that it has not seen: forecasts, surprises, incidents."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from flows.prepare import build, work
+from flows.settings import Settings
+from serving import ledger
+from serving.forecasts import tell_each
+from serving.incidents import match, open_incidents
+from serving.release import Release, load, load_weights
+from serving.scorer import ENTITY_SCORES, score
+from serving.thresholds import calibrate
+from telemetry import contract as contracts
+from telemetry.contract import Contract
+from telemetry.lake import Lake
+from telemetry.panel import Panel, Part
+from telemetry.schema import AT, ENTITY, INCIDENTS, LEAD, PARAMETER, SD, SIGMA, TARGET
+from validation.metrics import Metrics, measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A network with its weights and scales, ready to be run over a panel."""
+
+    network: Any  # Any: models.config.Network, imported late with JAX
+    weights: dict[str, NDArray[np.float32]]
+    scales: pl.DataFrame
+    entities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a candidate made of the test part.
+
+    Attributes:
+        thresholds: THRESHOLDS that it was judged by.
+        incidents: INCIDENTS that it opened.
+        ranks: ENTITY_SCORES, one joint score a minute for ranking.
+        finite: whether all of its forecasts and weights are numbers.
+    """
+
+    thresholds: pl.DataFrame
+    incidents: pl.DataFrame
+    ranks: pl.DataFrame
+    finite: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """The release in force, over the same minutes as its challenger."""
+
+    release: str
+    metrics: Metrics
+    found: frozenset[str]
+
+
+def candidate_of(folder: str) -> Candidate:
+    """What this run trained, or took over from the champion."""
+    from models.config import Network
+
+    record = training_of(folder)
+    return Candidate(
+        network=Network.from_dict(record["network"]),
+        weights=load_weights(work(folder) / "weights.safetensors"),
+        scales=pl.read_parquet(work(folder) / "scales.parquet"),
+        entities=tuple(record["entities"]),
+    )
+
+
+def training_of(folder: str) -> dict[str, Any]:  # Any: plain JSON
+    """What `flows.train` wrote down of this run's training: network, training, entities, learned_until."""
+    told: dict[str, Any] = json.loads((work(folder) / "training.json").read_text(encoding="utf-8"))
+    return told
+
+
+def released(release: Release) -> Candidate:
+    """A release as something that can be run over a panel."""
+    from models.config import Network
+
+    return Candidate(
+        network=Network.from_dict(release.network),
+        weights=dict(release.weights),
+        scales=release.scales,
+        entities=tuple(release.manifest["entities"]),
+    )
+
+
+def forecasts_of(candidate: Candidate, *, panel: Panel, start: int = 0) -> NDArray[np.float32]:
+    """f32[E, T - start, L, K]: what the candidate expected from step `start` on; it may know other entities than the panel has."""
+    from models.predict import forecast
+
+    place = {name: index for index, name in enumerate(candidate.entities)}
+    index = np.array([place.get(name, -1) for name in panel.entities], dtype=np.int32)
+    return forecast(panel, network=candidate.network, weights=candidate.weights, start=start, stop=panel.steps, entity_index=index)
+
+
+def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Path, thresholds: pl.DataFrame | None = None) -> Seen:
+    """The candidate over the panel's test part, one entity after the other, so that memory stays small.
+
+    Args:
+        candidate: what is tried.
+        panel: scaled as the candidate was trained.
+        contract: when an incident opens and closes.
+        into: folder in which the rows of lead 1 and the scores are left, by entity.
+        thresholds: THRESHOLDS to judge by; learned on the panel's calibrate part if there are none yet.
+    """
+    scaled = forecasts_of(candidate, panel=panel)
+    leads, policy, cadence = candidate.network.leads, contract.thresholds, contract.time.cadence
+    if thresholds is None:
+        quiet = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE)
+        thresholds = calibrate(quiet, policy=policy, cadence_seconds=contract.time.cadence_seconds)
+    for name in ("lead1", "scores"):
+        (into / name).mkdir(parents=True)
+    incidents, ranks = [pl.DataFrame(schema=dict(INCIDENTS))], [pl.DataFrame(schema=dict(ENTITY_SCORES))]
+    for number, rows in enumerate(tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST)):
+        if rows.is_empty():
+            continue
+        scored = score(rows, thresholds=thresholds, release="candidate")
+        rows.filter(pl.col(LEAD) == 1).write_parquet(into / "lead1" / f"{number:05}.parquet")
+        scored.scores.write_parquet(into / "scores" / f"{number:05}.parquet")
+        until = rows.select(pl.col(AT).max() + cadence).item() if contract.split.by == "entity" else end_of(panel)
+        incidents.append(open_incidents(scored.scores, policy=policy, cadence_seconds=contract.time.cadence_seconds, until=until))
+        ranks.append(scored.entities)
+    finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
+    return Seen(thresholds=thresholds, incidents=pl.concat(incidents), ranks=pl.concat(ranks), finite=finite)
+
+
+def end_of(panel: Panel) -> datetime:
+    """The instant after the panel's last step."""
+    start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=panel.start_us)
+    return start + panel.steps * timedelta(seconds=panel.cadence_seconds)
+
+
+def champion(
+    lake: Lake, *, until: datetime, sigmas: pl.DataFrame, contract: Contract, labels: pl.DataFrame, folder: str
+) -> Champion | None:
+    """The release in force over the same minutes, with its own contract, scales and thresholds; None if there is none.
+
+    Args:
+        lake: its telemetry and its ledger.
+        until: end of what is looked at.
+        sigmas: the challenger's SCALES: both are held to the same tolerance.
+        contract: when an incident opens and closes, and how long a block is.
+        labels: LABELS within the test part.
+        folder: the run's.
+    """
+    standing = ledger.champion(lake)
+    if standing is None:
+        return None
+    release = load(standing.release, folder=Settings().releases_folder)
+    learned = contracts.parse(release.contract, path=f"of release {release.id}")
+    parts = pl.read_parquet(work(folder) / "parts.parquet")
+    panel = build(lake.grid(contract=learned, until=until), lake=lake, contract=learned, scales=release.scales, parts=parts)
+    into = work(folder) / "champion"
+    seen = try_out(released(release), panel=panel, contract=contract, into=into, thresholds=release.thresholds)
+    sigma = sigmas.select(ENTITY, pl.col(PARAMETER).alias(TARGET), pl.col(SD).cast(pl.Float32).alias(SIGMA))
+    rows = pl.scan_parquet(into / "lead1" / "*.parquet").drop(SIGMA).join(sigma.lazy(), on=[ENTITY, TARGET])
+    metrics = measure(rows, block_minutes=contract.gate.block_minutes).metrics
+    return Champion(release=release.id, metrics=metrics, found=match(seen.incidents, labels=labels).found_keys)
