@@ -107,7 +107,7 @@ def compose(
         WEIGHTS: _safetensors(weights),
         SCALES_FILE: _parquet(scales),
         THRESHOLDS_FILE: _parquet(thresholds),
-        CONTRACT: _json(contract),
+        CONTRACT: json.dumps(contract, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n",  # its parameters' order counts
     }
     core = {"facts": manifest, "network": network, "files": {name: _sha256(files[name]) for name in CONTENT}}
     identifier = _identify(core)

@@ -19,7 +19,7 @@ from serving.release import load
 from telemetry import contract as contracts
 from telemetry.errors import ReleaseError
 from telemetry.lake import Lake
-from telemetry.schema import AT, COVERAGE, ENTITY, FIRST_SEEN, INCIDENTS, SCORES, TARGET
+from telemetry.schema import AT, COVERAGE, ENTITY, FIRST_SEEN, FORECAST, INCIDENTS, SCORES, SURPRISE, TARGET
 from tests.flows.conftest import Released, SmallFleet
 from validation.findings import DataCheckFailed
 
@@ -90,6 +90,17 @@ def test_every_minute_is_scored_once_whatever_how_often_one_asks(released: Relea
     assert lake.read("scores", schema=SCORES).collect().height == said.height
     assert said.select(ENTITY, AT, TARGET).is_duplicated().sum() == 0
     assert first["incidents_injected"] == first["incidents_found"] + first["incidents_missed"]
+
+
+def test_what_is_served_is_what_was_judged(released: Released) -> None:
+    score(contract=released.fleet.contract)
+    judged = pl.read_parquet(Path(released.summary["page"]).parent / "data" / "excerpts.parquet")
+    served = lake_at(released.fleet).read("scores", schema=SCORES).collect()
+    both = judged.join(served, on=[ENTITY, AT, TARGET], suffix="_served")
+    assert both.height == judged.height > 100
+    for name in ("actual", FORECAST, SURPRISE):
+        off = both.select((pl.col(name) / pl.col(f"{name}_served") - 1).abs().max()).item()
+        assert off < 1e-3, name  # the state of the network is warmed up on some windows, not on the whole past
 
 
 def test_coverage_has_exactly_one_state_for_every_entity_and_minute(released: Released) -> None:

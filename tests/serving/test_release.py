@@ -52,6 +52,12 @@ def test_what_is_written_is_what_is_loaded(tmp_path: Path) -> None:
     assert same_bytes(release, folder=tmp_path)
 
 
+def test_the_order_of_a_contracts_parameters_survives(tmp_path: Path) -> None:
+    release = make_release(contract={"parameters": {"b": {}, "a": {}}})
+    write(release, folder=tmp_path)
+    assert list(load(release.id, folder=tmp_path).contract["parameters"]) == ["b", "a"]
+
+
 def test_equal_content_has_an_equal_id_whenever_and_in_whatever_order_it_is_composed() -> None:
     release = make_release()
     again = make_release(
