@@ -9,7 +9,8 @@ from prefect import flow, task
 
 from flows.artifacts import tell_table
 from flows.exhibits import FINDING, FINDING_SERIES, VALUE
-from flows.ingest import ingest_stage, lake_of
+from flows.ingest import ingest_stage
+from flows.lakes import lake_of
 from flows.reporting import closing
 from flows.retries import ONCE
 from flows.runs import Run, begin

@@ -105,6 +105,20 @@ def rollback(
 
 
 @app.command()
+def releases(contract: ContractOption = "fleet", as_json: JsonOption = False) -> None:
+    """Show the ledger: what was published, held and revoked, and which release is in force."""
+
+    def start() -> None:
+        from flows import releases as ledgers
+        from flows.settings import Settings
+
+        told = ledgers.told(contract, settings=Settings())
+        typer.echo(json.dumps(told, default=str) if as_json else ledgers.as_text(told))
+
+    _guarded(start, as_json=as_json)
+
+
+@app.command()
 def up(
     port: Annotated[int, typer.Option(help="Port of the Prefect UI and API.")] = 4200,
     pages_port: Annotated[int, typer.Option(help="Port of the runs' pages.")] = 4201,

@@ -9,6 +9,7 @@ from prefect import flow, task
 from pydantic import BaseModel, ConfigDict
 
 from flows.artifacts import tell_table
+from flows.lakes import lake_of
 from flows.reporting import closing
 from flows.retries import RETRY
 from flows.runs import Run, begin
@@ -17,7 +18,7 @@ from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.resample import entities_from, labels_from, to_grid
-from telemetry.schema import ENTITIES, LABELS, ROW, SOURCE
+from telemetry.schema import ENTITIES, ROW, SOURCE
 from telemetry.sources import SourceFile, read, scan
 
 
@@ -41,11 +42,6 @@ class Ingested(BaseModel):
         rows = f"{self.rows_new:,} new rows of {self.rows_in:,} read, {self.entities} entities"
         known = f", {self.files_known} of {self.files} files were known" if self.files_known else ""
         return rows + known + (f", {self.rows_quarantined:,} rows quarantined" if self.rows_quarantined else "")
-
-
-def lake_of(contract: Contract, *, settings: Settings) -> Lake:
-    """The Delta tables of one kind of telemetry."""
-    return Lake(f"{settings.lake_root}/{contract.name}")
 
 
 @task(name="ingest files", **RETRY)
@@ -87,11 +83,6 @@ def _merge(files: tuple[SourceFile, ...], *, declared: Contract, lake: Lake) -> 
         "rows_changed": merged.rows_changed,
         "rows_quarantined": readings.quarantine.height,
     }
-
-
-def labels_of(lake: Lake) -> pl.DataFrame:
-    """Every labelled incident that the lake knows."""
-    return lake.read("labels", schema=LABELS).collect()
 
 
 @flow(name="ingest", log_prints=True)

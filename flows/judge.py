@@ -11,7 +11,7 @@ from prefect import task
 from flows.artifacts import tell_table
 from flows.blocks import percent
 from flows.excerpts import excerpts
-from flows.ingest import labels_of, lake_of
+from flows.lakes import labels_of, lake_of
 from flows.parallel_test import candidate_of, champion, end_of, try_out
 from flows.prepare import work
 from flows.retries import ONCE

@@ -11,7 +11,7 @@ from prefect import task
 
 from flows.artifacts import tell_table
 from flows.check import tell_findings
-from flows.ingest import lake_of
+from flows.lakes import lake_of
 from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings

@@ -10,8 +10,8 @@ import polars as pl
 from prefect import task
 
 from flows.artifacts import tell_table, tell_text
-from flows.ingest import lake_of
 from flows.judge import Judged
+from flows.lakes import lake_of
 from flows.parallel_test import training_of
 from flows.prepare import work
 from flows.retries import ONCE

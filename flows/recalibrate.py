@@ -6,8 +6,8 @@ from typing import Any
 from prefect import flow, task
 
 from flows.check import check_stage, quality_facts
-from flows.ingest import lake_of
 from flows.judge import judge_stage
+from flows.lakes import lake_of
 from flows.prepare import prepare_stage, work
 from flows.publish import publish_stage
 from flows.reporting import closing

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ingest import lake_of
+from flows.lakes import lake_of
 from flows.reporting import closing
 from flows.runs import begin
 from flows.settings import Settings

@@ -10,8 +10,9 @@ from prefect import flow, task
 
 from flows.artifacts import tell_table
 from flows.excerpts import excerpts
-from flows.ingest import ingest_stage, labels_of, lake_of
+from flows.ingest import ingest_stage
 from flows.judge import incidents_told
+from flows.lakes import labels_of, lake_of
 from flows.parallel_test import forecasts_of, released
 from flows.prepare import build, work
 from flows.reporting import closing

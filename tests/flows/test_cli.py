@@ -16,7 +16,7 @@ from flows.cli import app
 from flows.settings import CHECKOUT
 from tests.flows.conftest import Released, SmallFleet, small_contract
 
-COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "score", "report", "rollback", "up")
+COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "score", "report", "releases", "rollback", "up")
 
 
 def tidewatch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:

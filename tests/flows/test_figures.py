@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from flows import releases
 from flows.ingest import ingest
 from flows.quality_report import quality_report
 from flows.score import score
-from flows.settings import CHECKOUT
+from flows.settings import CHECKOUT, Settings
 from tests.flows.conftest import Released
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -29,6 +30,7 @@ def test_every_key_that_is_printed_is_documented_and_the_other_way_round(release
         ingest(contract=contract, source=released.fleet.live),
         score(contract=contract),
         quality_report(contract=contract),
+        releases.told(contract, settings=Settings()),
     ]
     printed = set().union(*told) - INCIDENTAL
     assert printed - documented() == set()

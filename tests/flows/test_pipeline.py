@@ -6,8 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flows import releases
 from flows.check import check
-from flows.ingest import ingest, lake_of
+from flows.ingest import ingest
+from flows.lakes import lake_of
 from flows.quality_report import quality_report
 from flows.recalibrate import recalibrate
 from flows.retrain import retrain
@@ -157,6 +159,8 @@ def test_rolling_back_puts_the_release_before_in_force_and_never_toggles(release
     assert other["champion"] == other["release"] != released.summary["release"]
     assert rollback(contract=released.fleet.contract, reason="test")["champion"] == released.summary["release"]
     assert rollback(contract=released.fleet.contract, reason="test")["champion"] is None
+    events = releases.told(released.fleet.contract, settings=Settings())["events"]
+    assert [event["event"] for event in events] == ["publish", "publish", "revoke", "revoke"]
 
 
 def test_a_check_alone_and_a_report_tell_what_the_lake_holds(released: Released) -> None:
