@@ -14,8 +14,8 @@ READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 # What is quick; the rest starts servers, trains for a while, reads the public data or needs a GPU.
 UNIT := not slow and not service and not data and not gpu
-# Options that name a place (indexes, find-links) stay out of the lock, and no machine's uv configuration goes in.
-COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+# Options that name a place (indexes, find-links) stay out of the lock, and no machine's uv configuration goes in; but its certificates do count.
+COMPILE := $(BIN)/uv --no-config --system-certs pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	--generate-hashes --no-strip-extras --annotation-style line --custom-compile-command 'make lock' --no-emit-find-links --quiet
 
 .DEFAULT_GOAL := help
