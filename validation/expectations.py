@@ -43,8 +43,8 @@ class _Judged:
     metric_dependencies: ClassVar[tuple[str, ...]] = ()
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """What is not as expected."""
-        raise NotImplementedError
+        """What is not as expected; every expectation says its own."""
+        raise NotImplementedError  # abstract: the library's metaclass leaves no room for abc's
 
     @property
     def stops(self) -> Severity:
