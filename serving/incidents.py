@@ -15,7 +15,6 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.contract import Thresholds
 from telemetry.schema import (
     AT,
     END,
@@ -33,6 +32,7 @@ from telemetry.schema import (
     TIME,
     conform,
 )
+from telemetry.sections import Thresholds
 
 SILENCE: Final = "silence"
 FOUND: Final = "found"

@@ -15,7 +15,6 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.contract import Thresholds
 from telemetry.schema import (
     ACTUAL,
     AT,
@@ -32,6 +31,7 @@ from telemetry.schema import (
     THRESHOLDS,
     conform,
 )
+from telemetry.sections import Thresholds
 
 Z: Final = "z"
 ERROR: Final = "error"

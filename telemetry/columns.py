@@ -6,8 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.contract import Contract, Parameter
+from telemetry.contract import Contract
 from telemetry.schema import AT, COHORT, ENTITY, LABEL, TIME, Schema
+from telemetry.sections import Parameter
 from telemetry.times import implausible, instants
 from telemetry.units import conversion
 

@@ -9,9 +9,10 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.contract import Contract, Parameter
+from telemetry.contract import Contract
 from telemetry.errors import BadValueError
 from telemetry.schema import AT, COHORT, END, ENTITIES, ENTITY, FIRST_SEEN, KIND, LABEL, LABELS, OBSERVED, START, conform, grid_schema
+from telemetry.sections import Parameter
 
 LABELLED: Final = "labelled"
 """The kind of an incident that a label column tells."""

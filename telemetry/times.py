@@ -6,8 +6,8 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.contract import Time
 from telemetry.schema import TIME
+from telemetry.sections import Time
 
 EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 """Telemetry from before this is taken for a wrong unit of the epoch."""

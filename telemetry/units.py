@@ -32,19 +32,44 @@ class Conversion:
     offset: float
 
 
+Declared = tuple[tuple[str, str], ...]
+"""Units of a contract's own, and what they are: `(("Mi", "MiB"), ("tick", "0.01 s"))`."""
+
+
 @cache
-def _registry() -> "pint.UnitRegistry[float]":
+def _registry(declared: Declared = ()) -> "pint.UnitRegistry[float]":
     import pint  # 0.3 s that only contracts with units pay
 
     registry: pint.UnitRegistry[float] = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
     registry.define("ratio = 1")
     registry.define("req = count = request = query")
+    for unit, meaning in declared:
+        _define(registry, unit=unit, meaning=meaning)
     return registry
 
 
+def _define(registry: "pint.UnitRegistry[float]", *, unit: str, meaning: str) -> None:
+    import pint
+
+    if not unit.isidentifier():
+        raise UnitError(f"'{unit}' cannot be the name of a unit", hint="letters, digits and _ after a letter.")
+    try:
+        registry.parse_expression(meaning)
+        registry.define(f"{unit} = {meaning}")
+    except (*_PARSING, pint.errors.PintError) as error:
+        raise UnitError(f"unit '{unit}' is declared as '{meaning}', which is not known", hint=_hint()) from error
+
+
+_PARSING = (ValueError, TypeError, AttributeError, AssertionError, TokenError)
+
+
+def _hint(declared: Declared = ()) -> str:
+    return f"known are, for example, {', '.join((*(unit for unit, _ in declared), *FAMILIAR))}."
+
+
 @cache
-def conversion(*, source: str, canonical: str) -> Conversion:
-    """How to turn `source` into `canonical`.
+def conversion(*, source: str, canonical: str, declared: Declared = ()) -> Conversion:
+    """How to turn `source` into `canonical`, with the usual units and those that are `declared`.
 
     >>> conversion(source="s", canonical="ms")
     Conversion(factor=1000.0, offset=0.0)
@@ -52,14 +77,14 @@ def conversion(*, source: str, canonical: str) -> Conversion:
     Raises:
         UnitError: a unit is unknown, or the two measure different things.
     """
-    _known(source)
-    _known(canonical)
+    _known(source, declared=declared)
+    _known(canonical, declared=declared)
     if source == canonical:
         return Conversion(factor=1.0, offset=0.0)
-    registry = _registry()
+    registry = _registry(declared)
     if registry.get_root_units(source)[1] != registry.get_root_units(canonical)[1]:
         raise _unlike(source=source, canonical=canonical)
-    convert = _converter(source=source, canonical=canonical)
+    convert = _converter(registry, source=source, canonical=canonical)
     zero, one, ten = convert(0.0), convert(1.0), convert(10.0)
     factor = one - zero
     if not math.isclose(ten, 10 * factor + zero, rel_tol=1e-9, abs_tol=1e-12):
@@ -72,19 +97,17 @@ def _unlike(*, source: str, canonical: str) -> UnitError:
     return UnitError(message, hint="declare source_unit in the unit that the source really uses.")
 
 
-def _known(unit: str) -> None:
+def _known(unit: str, *, declared: Declared) -> None:
     import pint
 
     try:
-        _registry().parse_units(unit)
-    except (pint.errors.PintError, ValueError, TypeError, AttributeError, AssertionError, TokenError) as error:
-        raise UnitError(f"unknown unit '{unit}'", hint=f"known are, for example, {', '.join(FAMILIAR)}.") from error
+        _registry(declared).parse_units(unit)
+    except (pint.errors.PintError, *_PARSING) as error:
+        raise UnitError(f"unknown unit '{unit}'", hint=_hint(declared)) from error
 
 
-def _converter(*, source: str, canonical: str) -> Callable[[float], float]:
+def _converter(registry: "pint.UnitRegistry[float]", *, source: str, canonical: str) -> Callable[[float], float]:
     import pint
-
-    registry = _registry()
 
     def convert(value: float) -> float:
         try:

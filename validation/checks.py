@@ -19,9 +19,10 @@ from great_expectations.core.validation_definition import ValidationDefinition
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from telemetry.contract import Contract, Parameter, Severity
+from telemetry.contract import Contract
 from telemetry.panel import Panel
 from telemetry.schema import AT, ENTITY, grid_schema
+from telemetry.sections import Parameter, Severity
 from validation import docs, expectations, judgements, tensor_judgements, tensor_profile
 from validation.findings import CheckReport
 from validation.measures import packed

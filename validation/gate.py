@@ -7,7 +7,7 @@ an exception.
 import math
 from dataclasses import dataclass
 
-from telemetry.contract import Gate
+from telemetry.sections import Gate
 from validation.metrics import Metrics
 
 

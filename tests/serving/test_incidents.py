@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.incidents import FALSE, FOUND, KEY, MINUTES_TO_DETECT, SILENCE, match, open_incidents
-from telemetry.contract import Thresholds
 from telemetry.schema import AT, END, ENTITY, INCIDENT, INCIDENTS, LABELS, OPENED, PEAK, START, SURPRISE, TARGET
+from telemetry.sections import Thresholds
 
 ScoresOf = Callable[..., pl.DataFrame]
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

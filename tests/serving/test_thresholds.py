@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.thresholds import LEAST_SD, LEAST_THRESHOLD, Z, calibrate, complete, errors, joint
-from telemetry.contract import Thresholds
 from telemetry.schema import AT, COUNT, ENTITY, FORECAST, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS
+from telemetry.sections import Thresholds
 
 ForecastsOf = Callable[..., pl.DataFrame]
 POLICY = Thresholds()

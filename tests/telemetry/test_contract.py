@@ -33,8 +33,11 @@ def test_a_shipped_contract_loads(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"tiem": {}}, "tiem: unknown key; allowed here: checks, description, entity, gate"),
-        ({"time": {"column": "t", "zoen": "UTC"}}, "time.zoen: unknown key; allowed here: cadence_seconds, column, format, origin, zone"),
+        ({"tiem": {}}, "tiem: unknown key; allowed here: checks, description, entity, files, gate"),
+        (
+            {"time": {"column": "t", "zoen": "UTC"}},
+            "time.zoen: unknown key; allowed here: cadence_seconds, clock, column, fold, format, gap, origin, pattern, repeated, zone",
+        ),
         (
             {"parameters": {"cpu": {"unit": "percent", "taget": True}}},
             "parameters.cpu.taget: unknown key; allowed here: aggregation, column",

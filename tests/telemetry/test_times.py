@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from telemetry.contract import Time
+from telemetry.sections import Time
 from telemetry.times import implausible, instants
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.contract import Gate
+from telemetry.sections import Gate
 from validation.gate import Decision, Evidence, Hold, Promote, decide
 from validation.metrics import Metrics
 

@@ -1,0 +1,319 @@
+"""The sections of a telemetry contract, each validated on its own: who, when, what, how it arrives, how it is learned and judged."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Final, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Aggregation = Literal["sum", "mean", "counter"]
+MissingPolicy = Literal["mark", "zero", "previous", "ignore"]
+TimeFormat = Literal["iso", "pattern", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "second_index", "minute_index", "step_index", "row"]
+CLOCKS: Final = ("iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
+COUNTED: Final = ("second_index", "minute_index", "step_index", "row")
+"""Formats that count from an origin: seconds, minutes, steps of the cadence, or the rows of a file."""
+NewColumns = Literal["discard", "freeze", "evolve"]
+Severity = Literal["stop", "warn", "off"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Minutes = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of the contract: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Entity(Section):
+    """Who is watched: the tuple of key columns, joined by `/` into one key."""
+
+    keys: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Columns, or named groups of `path_pattern`."""
+    cohort: str | None = None
+    """The key whose equal values make entities alike (scales of a newcomer lean on its cohort)."""
+    path_pattern: str | None = None
+    """Regular expression over a file's path; its named groups become key columns."""
+
+    @model_validator(mode="after")
+    def _keys_exist(self) -> Self:
+        if self.cohort is not None and self.cohort not in self.keys + self._groups():
+            raise ValueError(f"cohort '{self.cohort}' is neither one of the keys {list(self.keys)} nor a group of path_pattern")
+        return self
+
+    def _groups(self) -> tuple[str, ...]:
+        return tuple(re.compile(self.path_pattern).groupindex) if self.path_pattern else ()
+
+    @field_validator("path_pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None and not re.compile(value).groupindex:
+            raise ValueError("path_pattern has no named group such as (?P<machine>...)")
+        return value
+
+
+class Clock(Section):
+    """A second time column, compared with the first: rows where the two disagree are counted and told, none is dropped."""
+
+    column: str
+    format: Literal["iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"] = "epoch_s"
+    tolerance_seconds: Annotated[float, Field(ge=0)] = 60.0
+
+
+class Time(Section):
+    """When: the time column and how it is to be read."""
+
+    column: str = ""
+    """Left out with format `row` only."""
+    format: TimeFormat = "iso"
+    pattern: str | None = None
+    """With format `pattern`: the directives of strftime, such as `%d.%m.%Y %H:%M`."""
+    zone: str | None = None
+    """IANA zone of times that carry none; without it such times are refused."""
+    fold: Literal["earliest", "latest", "quarantine"] = "earliest"
+    """What a local time means that occurs twice when clocks go back."""
+    gap: Literal["quarantine", "forward"] = "quarantine"
+    """What becomes of a local time that is skipped when clocks go forward: refused, or moved on by an hour."""
+    origin: AwareDatetime | None = None
+    """The instant of index 0 (of the first row with format `row`), with the formats that count from one."""
+    cadence_seconds: Annotated[int, Field(ge=1)] = 60
+    repeated: Literal["last", "aggregate"] = "last"
+    """Rows of one file with the same entity and instant: the last one counts, or all of them are one reading by the aggregations."""
+    clock: Clock | None = None
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"'{value}' is no IANA time zone such as 'UTC' or 'Europe/Helsinki'") from error
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.format in COUNTED) != (self.origin is not None):
+            raise ValueError(f"origin belongs to the formats {', '.join(COUNTED)}, and is required there")
+        if (self.format == "row") != (not self.column):
+            raise ValueError("column is left out with format 'row', and required with every other")
+        if (self.format == "pattern") != (self.pattern is not None):
+            raise ValueError("pattern belongs to format 'pattern', and is required there")
+        return self
+
+    @property
+    def cadence(self) -> timedelta:
+        return timedelta(seconds=self.cadence_seconds)
+
+
+class Parameter(Section):
+    """A measured quantity."""
+
+    unit: Annotated[str, Field(min_length=1)]
+    """Canonical unit, in which everything after ingestion is told."""
+    source_unit: str | None = None
+    """The unit in which the source tells it; converted on the way in."""
+    column: str | None = None
+    """The source's name for it (in the long layout: the value of the parameter column); its own name by default."""
+    query: str | None = None
+    """The expression that a Prometheus server is asked; `column`, or the own name, by default."""
+    aggregation: Aggregation = "mean"
+    """A step is the sum or the mean of its readings; of a counter, by how much it rose, restarts from zero told apart."""
+    minimum: float | None = None
+    maximum: float | None = None
+    missing: MissingPolicy = "mark"
+    """What an unobserved step is in the grid: null (mark), null that no check counts (ignore), a measured zero, or the previous
+    value up to `previous_steps` old."""
+    previous_steps: Annotated[int, Field(ge=1)] = 5
+    """Of a counter: a rise since a reading that is more steps older than this is unknown."""
+    target: bool = False
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise ValueError(f"minimum {self.minimum} is not below maximum {self.maximum}")
+        return self
+
+
+class Files(Section):
+    """How delimited text files are written."""
+
+    header: bool = True
+    """Without one the columns are called column_1, column_2, ..."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    decimal_comma: bool = False
+
+
+class Layout(Section):
+    """Wide: a column a parameter. Long: a row a parameter, with its name in one column and its value in another."""
+
+    kind: Literal["wide", "long"] = "wide"
+    parameter_column: str | None = None
+    value_column: str | None = None
+    unit_column: str | None = None
+    """Long only: the unit of each row's value; a row in a unit that is not known is quarantined."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        named = (self.parameter_column, self.value_column)
+        if self.kind == "long" and None in named:
+            raise ValueError("kind 'long' needs parameter_column and value_column")
+        if self.kind == "wide" and (*named, self.unit_column) != (None, None, None):
+            raise ValueError("parameter_column, value_column and unit_column belong to kind 'long'")
+        return self
+
+
+class Sql(Section):
+    """What is read of a database: one of the two."""
+
+    table: str | None = None
+    """A table or view, with its schema if need be: `telemetry.minutes`."""
+    query: str | None = None
+    """A SELECT with the contract's columns; the time range is asked around it."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("name either a table or a query")
+        return self
+
+
+class Late(Section):
+    """How late readings may come."""
+
+    offset_minutes: Annotated[int, Field(ge=0)] = 0
+    """A step counts as complete this long after the newest reading of its source; scoring waits for it."""
+    silence_minutes: Minutes = 60
+    """A source that is silent for longer no longer holds the others back."""
+
+
+class Retention(Section):
+    """How long the lake keeps what; older rows go when retention is asked for, never on the way in."""
+
+    grid_days: Annotated[int, Field(ge=1)] = 800
+    readings_days: Annotated[int, Field(ge=1)] = 400
+    """Readings below the cadence, which late ones are merged with; a step that is older is sealed."""
+    scores_days: Annotated[int, Field(ge=1)] = 400
+    """Scores, coverage and closed incidents."""
+    quarantine_days: Annotated[int, Field(ge=1)] = 400
+    history_hours: Annotated[int, Field(ge=0)] = 168
+    """How long files that a newer version replaced can still be read by an older one."""
+
+
+class Newcomer(Section):
+    """An entity younger than `days` is flagged in the tensor and left out of training, and watched all the same."""
+
+    days: Annotated[int, Field(ge=0)] = 30
+    departed_days: Annotated[int, Field(ge=1)] = 7
+    """An entity that is silent for longer has departed; when it comes back, that is told as a return."""
+    since_start: bool = False
+    """Whether those seen in the very first step count as newcomers too (they were there before the data began, by default)."""
+
+
+class Windows(Section):
+    """What a model sees of the past."""
+
+    time_steps: Minutes = 64
+    warmup_steps: Annotated[int, Field(ge=0)] = 16
+    """First steps of a window that are not judged in training, when every step is supervised."""
+    supervision: Literal["every_step", "last_step"] = "every_step"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.warmup_steps >= self.time_steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} leaves nothing of time_steps {self.time_steps}")
+        return self
+
+
+class Leads(Section):
+    """How far ahead the forecasts look, in steps of the cadence."""
+
+    steps: Annotated[tuple[Minutes, ...], Field(min_length=1)] = (1,)
+    shortcut: tuple[Minutes, ...] = ()
+    """Leads that are forecast as a correction to the last value: good for accuracy, blind to a sustained shift."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if 1 not in self.steps:
+            raise ValueError("lead 1 is always forecast; add 1 to steps")
+        if len(set(self.steps)) < len(self.steps):
+            raise ValueError(f"steps repeats a lead: {list(self.steps)}")
+        if not set(self.shortcut) <= set(self.steps):
+            raise ValueError(f"shortcut {list(self.shortcut)} names leads that are not in steps {list(self.steps)}")
+        return self
+
+
+class Split(Section):
+    """Which part of the past is learned from, calibrated on and judged by: train | gap | calibrate | gap | test."""
+
+    by: Literal["time", "entity"] = "time"
+    """Cut the common time line, or every entity's own span."""
+    test_share: Share = 0.2
+    calibrate_share: Share = 0.1
+    """Of the whole span, taken right before the test."""
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Self:
+        if self.test_share + self.calibrate_share >= 1:
+            raise ValueError("test_share + calibrate_share leave nothing to train on")
+        return self
+
+
+class Training(Section):
+    """How the network is trained; the defaults are the configuration that won the story."""
+
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 64)
+    dense: Annotated[int, Field(ge=1)] = 64
+    embedding: Annotated[int, Field(ge=0)] = 8
+    batch: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    schedule: Literal["constant", "cosine"] = "constant"
+    epochs: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=1)] = 5
+    """Epochs without a better validation loss after which training stops."""
+    seed: int = 0
+
+
+class Thresholds(Section):
+    """When a surprise is an anomaly."""
+
+    method: Literal["conformal", "sigma"] = "conformal"
+    false_alarms_per_week: Annotated[float, Field(gt=0)] = 1.0
+    """Promised rate of anomalous minutes per entity and target, for the conformal quantile."""
+    sigmas: Annotated[float, Field(gt=0)] = 3.0
+    open_minutes: Minutes = 3
+    """An incident opens after this many anomalous minutes ..."""
+    open_within: Minutes = 5
+    """... out of this many, and closes after `close_minutes` without one."""
+    close_minutes: Minutes = 10
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.open_minutes > self.open_within:
+            raise ValueError(f"open_minutes {self.open_minutes} of open_within {self.open_within} can never open an incident")
+        if self.close_minutes < self.open_within - self.open_minutes:
+            raise ValueError("close_minutes would close an incident that open_within still holds open")
+        return self
+
+
+class Gate(Section):
+    """What lets a model pass. The bars are fixed before anything is measured."""
+
+    accuracy: Share = 0.985
+    skill: float = 0.0
+    entity_skill_share: Annotated[float, Field(ge=0, le=1)] = 0.95
+    worst_decile_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.95
+    block_minutes: Annotated[int, Field(ge=1)] = 360
+    """Length of the non-overlapping blocks over which the lower bound is taken."""
+
+
+class Checks(Section):
+    """What a finding of each raw check does: stop the run, warn in the report, or nothing."""
+
+    plausible_range: Severity = "stop"
+    unit_shift: Severity = "stop"
+    unit_shift_factor: Annotated[float, Field(gt=1)] = 8.0
+    """A sustained jump of a parameter's daily level by this factor or more is taken for a change of unit."""
+    max_missing_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_out_of_range_share: Annotated[float, Field(ge=0, le=1)] = 0.0
