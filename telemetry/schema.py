@@ -34,6 +34,14 @@ TEXT: Final = "text"
 FINGERPRINT: Final = "fingerprint"
 ROWS_IN: Final = "rows_in"
 ROWS_QUARANTINED: Final = "rows_quarantined"
+ROWS_REPEATED: Final = "rows_repeated"
+"""Rows that say word for word what another row of the same part says."""
+FEED: Final = "feed"
+REVISION: Final = "revision"
+"""When a reading was written, microseconds since 1970: of two values for one instant, the one of the later revision counts."""
+RESOLVED: Final = "resolved"
+LAST_SEEN: Final = "last_seen"
+NEWEST: Final = "newest"
 
 LEAD: Final = "lead_minutes"
 ACTUAL: Final = "actual"
@@ -63,11 +71,25 @@ def grid_schema(parameters: tuple[str, ...]) -> Schema:
     return {ENTITY: pl.String, AT: TIME, OBSERVED: pl.Boolean, **dict.fromkeys(parameters, pl.Float64)}
 
 
-ENTITIES: Final[Schema] = {ENTITY: pl.String, COHORT: pl.String, FIRST_SEEN: TIME}
+ENTITIES: Final[Schema] = {ENTITY: pl.String, COHORT: pl.String, FIRST_SEEN: TIME, LAST_SEEN: TIME}
 LABELS: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME, KIND: pl.String}
-QUARANTINE: Final[Schema] = {SOURCE: pl.String, ROW: pl.Int64, REASON: pl.String, TEXT: pl.String}
-SOURCES: Final[Schema] = {SOURCE: pl.String, FINGERPRINT: pl.String, ROWS_IN: pl.Int64, ROWS_QUARANTINED: pl.Int64, AT: TIME}
-"""The files that were ingested, and when."""
+QUARANTINE: Final[Schema] = {SOURCE: pl.String, FINGERPRINT: pl.String, ROW: pl.Int64, REASON: pl.String, TEXT: pl.String}
+"""Rows that could not be read; row 0 stands for a part that cannot be read at all."""
+QUARANTINED: Final[Schema] = {**QUARANTINE, FEED: pl.String, AT: TIME, RESOLVED: TIME}
+"""The table of them: since when, and when they were read after all (null = not yet)."""
+SOURCES: Final[Schema] = {
+    FEED: pl.String,
+    SOURCE: pl.String,
+    FINGERPRINT: pl.String,
+    REVISION: pl.Int64,
+    ROWS_IN: pl.Int64,
+    ROWS_QUARANTINED: pl.Int64,
+    ROWS_REPEATED: pl.Int64,
+    AT: TIME,
+}
+"""The parts that were ingested, and when."""
+WATERMARKS: Final[Schema] = {FEED: pl.String, NEWEST: TIME, AT: TIME}
+"""The newest reading of every feed, and when it was ingested."""
 SCALES: Final[Schema] = {ENTITY: pl.String, PARAMETER: pl.String, MEAN: pl.Float64, SD: pl.Float64, COUNT: pl.Int64}
 FORECASTS: Final[Schema] = {
     ENTITY: pl.String,
