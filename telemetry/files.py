@@ -6,7 +6,8 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +15,9 @@ import polars as pl
 
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError, EmptySourceError, SourceError, SourceMissingError
+from telemetry.feeds import DAMAGED, ROW_INDEX, Opened, Part, Parts, local, public
+from telemetry.fingerprints import fingerprint
 
-ROW_INDEX: Final = "__row__"
-"""The 1-based number of a data row (a CSV's header is not counted), beside the file's own columns."""
 NEVER_READ: Final = "truth"
 """A folder of this name holds what a simulator knows and a source does not tell."""
 _HEAD_BYTES: Final = 4096
@@ -53,6 +54,47 @@ class Source:
     files: tuple[SourceFile, ...]
     passed_over: int
     copies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Files at a location, each of them a part of the feed; see `telemetry.feeds.Source`.
+
+    Attributes:
+        location: a file, a folder (read to any depth, without folders named `truth`) or a glob such as `exports/*.csv`.
+        contract: its `path_pattern` is searched in the posix path: relative to a folder, whole for a file or a glob.
+    """
+
+    location: str
+    contract: Contract = field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The location, without credentials."""
+        return public(self.location)
+
+    def parts(self, *, since: datetime | None, until: datetime | None) -> Parts:  # noqa: ARG002  (files are always read whole)
+        """The files that the contract wants.
+
+        Raises:
+            SourceMissingError: there is nothing of a known format, or nothing matches.
+        """
+        path = local(self.location)
+        if path is None:
+            raise SourceError(f"{self.name} is no local location.", hint="name a folder.")
+        found = scan(path, contract=self.contract)
+        parts = tuple(_part(file, contract=self.contract) for file in found.files)
+        return Parts(parts=parts, passed_over=found.passed_over, copies=found.copies)
+
+
+def _part(file: SourceFile, *, contract: Contract) -> Part:
+    told = fingerprint(file.fingerprint, contract=contract, of_path=columns_of_path(file.name, pattern=contract.entity.path_pattern))
+    revision = file.path.stat().st_mtime_ns // 1000
+    return Part(name=file.name, kind=_format(file.path), fingerprint=told, revision=revision, open=lambda: _open(file))
+
+
+def _open(file: SourceFile) -> Opened:
+    return Opened(frame=open_lazily(file), damaged=pl.DataFrame(schema=DAMAGED))
 
 
 def scan(source: Path, *, contract: Contract) -> Source:
