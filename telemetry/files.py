@@ -1,59 +1,32 @@
-"""Which files a source is made of, and each of them as a lazy frame of its own columns (CSV, Parquet, JSON lines)."""
+"""The files at a location, each a part of a feed: CSV, TSV, JSON lines (plain or packed) and Parquet, in folders or in object stores."""
 
-import hashlib
-import json
 import logging
+import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from telemetry.contract import Contract
-from telemetry.errors import BadValueError, EmptySourceError, SourceError, SourceMissingError
-from telemetry.feeds import DAMAGED, ROW_INDEX, Opened, Part, Parts, local, public
+from telemetry.errors import EmptySourceError, SourceError, SourceMissingError
+from telemetry.feeds import ROW_INDEX, Opened, Part, Parts, local, public
 from telemetry.fingerprints import fingerprint
+from telemetry.formats import ENDINGS, Format, format_of, opened, refusals, separator_of
+from telemetry.stores import Stored, objects
+from telemetry.survey import Survey, digest_of, survey
 
 NEVER_READ: Final = "truth"
 """A folder of this name holds what a simulator knows and a source does not tell."""
-_HEAD_BYTES: Final = 4096
+_CHUNK_BYTES: Final = 1 << 20
+__all__ = ["NEVER_READ", "ROW_INDEX", "FileSource", "Source", "SourceFile", "columns_of_path", "no_rows", "open_lazily", "reading", "scan"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
-    """One file of a source.
-
-    Attributes:
-        path: where it is.
-        name: how messages and the quarantine call it: its path relative to the source folder.
-        fingerprint: SHA-256 of its content and of what the contract reads from it: known again under any name, and yet new where
-            the name tells another entity or the contract has come to tell another column, unit or zone.
-    """
-
-    path: Path
-    name: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The files that the contract wants.
-
-    Attributes:
-        files: in the order of their names.
-        passed_over: files of a known format whose path does not match.
-        copies: names of files that say what one of `files` says already, and would count it twice.
-    """
-
-    files: tuple[SourceFile, ...]
-    passed_over: int
-    copies: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +34,8 @@ class FileSource:
     """Files at a location, each of them a part of the feed; see `telemetry.feeds.Source`.
 
     Attributes:
-        location: a file, a folder (read to any depth, without folders named `truth`) or a glob such as `exports/*.csv`.
+        location: a file, a folder (read to any depth, without folders named `truth`) or a glob such as `exports/*.csv`; or the URL of
+            one in an object store.
         contract: its `path_pattern` is searched in the posix path: relative to a folder, whole for a file or a glob.
     """
 
@@ -78,51 +52,22 @@ class FileSource:
 
         Raises:
             SourceMissingError: there is nothing of a known format, or nothing matches.
+            SourceError: the store cannot be reached.
         """
         path = local(self.location)
-        if path is None:
-            raise SourceError(f"{self.name} is no local location.", hint="name a folder.")
-        found = scan(path, contract=self.contract)
-        parts = tuple(_part(file, contract=self.contract) for file in found.files)
-        return Parts(parts=parts, passed_over=found.passed_over, copies=found.copies)
-
-
-def _part(file: SourceFile, *, contract: Contract) -> Part:
-    told = fingerprint(file.fingerprint, contract=contract, of_path=columns_of_path(file.name, pattern=contract.entity.path_pattern))
-    revision = file.path.stat().st_mtime_ns // 1000
-    return Part(name=file.name, kind=_format(file.path), fingerprint=told, revision=revision, open=lambda: _open(file))
-
-
-def _open(file: SourceFile) -> Opened:
-    return Opened(frame=open_lazily(file), damaged=pl.DataFrame(schema=DAMAGED))
-
-
-def scan(source: Path, *, contract: Contract) -> Source:
-    """The files of `source` that match the contract's path pattern; no row is read yet.
-
-    Args:
-        source: a file, a folder (read to any depth, without folders named `truth`) or a glob such as `exports/*.csv`.
-        contract: its `path_pattern` is searched in the posix path: relative to a folder, whole for a file or a glob.
-
-    Raises:
-        SourceMissingError: there is nothing of a known format, or nothing matches.
-    """
-    candidates = _candidates(source)
-    pattern = contract.entity.path_pattern
-    wanted = {name: path for name, path in candidates.items() if pattern is None or re.search(pattern, name)}
-    if not wanted:
-        raise _nothing(source, candidates=tuple(candidates), pattern=pattern)
-    read_as = _read_as(contract)
-    found = [
-        SourceFile(path=path, name=name, fingerprint=_fingerprint(path, read_as=(read_as, columns_of_path(name, pattern=pattern))))
-        for name, path in sorted(wanted.items())
-    ]
-    firsts = {file.fingerprint: file for file in reversed(found)}
-    files = tuple(file for file in found if firsts[file.fingerprint] is file)
-    copies = tuple(file.name for file in found if firsts[file.fingerprint] is not file)
-    if copies:
-        logger.warning("%d files are copies of others and not read, such as %s", len(copies), copies[0])
-    return Source(files=files, passed_over=len(candidates) - len(found), copies=copies)
+        found: dict[str, Path] | dict[str, Stored] = _local(path) if path is not None else objects(self.location, keep=_seen)
+        candidates = {name: place for name, place in found.items() if format_of(name)}
+        pattern = self.contract.entity.path_pattern
+        wanted = {name: place for name, place in sorted(candidates.items()) if pattern is None or re.search(pattern, name)}
+        if not wanted:
+            raise _nothing(self.name, candidates=tuple(candidates), pattern=pattern)
+        every = [_part(name, place, contract=self.contract) for name, place in wanted.items()]
+        firsts = {part.fingerprint: part for part in reversed(every)}
+        copies = tuple(part.name for part in every if firsts[part.fingerprint] is not part)
+        if copies:
+            logger.warning("%d files are copies of others and not read, such as %s", len(copies), copies[0])
+        parts = tuple(part for part in every if firsts[part.fingerprint] is part)
+        return Parts(parts=parts, passed_over=len(candidates) - len(every), copies=copies)
 
 
 def columns_of_path(name: str, *, pattern: str | None) -> dict[str, str]:
@@ -131,128 +76,167 @@ def columns_of_path(name: str, *, pattern: str | None) -> dict[str, str]:
     return {group: text for group, text in found.groupdict().items() if text is not None} if found else {}
 
 
-def open_lazily(file: SourceFile) -> pl.LazyFrame:
-    """The file's columns with blanks stripped from their names, and `ROW_INDEX`; the values of a CSV are text."""
-    with reading(file):
-        frame = _SCANNERS[_format(file.path)](file.path)
-        names = frame.collect_schema().names()
-        return frame.rename({name: name.strip() for name in names if name != name.strip()})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A local file as it was when it was listed."""
+
+    path: Path
+    size: int
+    written_ns: int
+
+    @property
+    def address(self) -> str:
+        return str(self.path)
+
+    def chunks(self) -> Iterator[bytes]:
+        with self.path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
 
 
-@contextmanager
-def reading(file: SourceFile) -> Iterator[None]:
-    """Whatever the reader of a format has to say against the file, told with the file's name and what to do."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Object:
+    """An object of a store."""
+
+    stored: Stored
+
+    @property
+    def path(self) -> Path | None:
+        return None
+
+    @property
+    def address(self) -> str:
+        return self.stored.url
+
+    def chunks(self) -> Iterator[bytes]:
+        yield from self.stored.chunks()
+
+
+def _part(name: str, place: Path | Stored, *, contract: Contract) -> Part:
+    form = format_of(name)
+    assert form is not None  # noqa: S101  (others are no candidates)
+    of_path = columns_of_path(name, pattern=contract.entity.path_pattern)
+    if isinstance(place, Stored):
+        told = f"{place.key} {place.size} {place.tag}"
+        read = partial(opened, _Object(stored=place), name=name, form=form, contract=contract, survey=None)
+        revision = place.revision
+    else:
+        told, revision, read = _local_part(name, place, form=form, contract=contract)
+    return Part(name=name, kind=form.told, fingerprint=fingerprint(told, contract=contract, of_path=of_path), revision=revision, open=read)
+
+
+def _local_part(name: str, path: Path, *, form: Format, contract: Contract) -> tuple[str, int, "partial[Opened]"]:
+    """The digest, the revision and the opening of a local file; one that cannot be read says so when it is opened."""
+    separator = separator_of(form.kind, contract=contract)
+    surveyed: Survey | None = None
     try:
-        yield
-    except pl.exceptions.NoDataError as error:
-        raise no_rows(file) from error
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        kind = _format(file.path)
-        reason = str(error).strip().splitlines()[0]
-        hint = "the file is damaged, still being written, or not what its ending says; export it again."
-        raise BadValueError(f"{file.name} cannot be read as {kind}: {reason}.", hint=hint) from error
+        stat = path.stat()
+        if form.packed or form.kind not in ("CSV", "TSV"):
+            digest = digest_of(path)
+        else:
+            surveyed = survey(path, separator=separator, header=contract.files.header)
+            digest = surveyed.digest
     except OSError as error:
-        raise SourceError(f"{file.name} cannot be read: {error}.", hint=f"see that {file.path} exists and may be read.") from error
+        return f"unreadable {name} {error}", 0, partial(_unreadable, name, error)
+    file = _File(path=path, size=stat.st_size, written_ns=stat.st_mtime_ns)
+    return digest, stat.st_mtime_ns // 1000, partial(_open, file, name=name, form=form, contract=contract, survey=surveyed)
+
+
+def _open(file: _File, *, name: str, form: Format, contract: Contract, survey: Survey | None) -> Opened:
+    try:
+        stat = file.path.stat()
+    except OSError as error:
+        return _unreadable(name, error)
+    if (stat.st_size, stat.st_mtime_ns) != (file.size, file.written_ns):
+        raise SourceError(f"{name} has changed since it was listed.", hint="it is still being written; ingest again when it is complete.")
+    return opened(file, name=name, form=form, contract=contract, survey=survey)
+
+
+def _unreadable(name: str, error: OSError) -> Opened:
+    raise SourceError(f"{name} cannot be read: {error.strerror}.", hint="see that it exists and may be read.") from error
+
+
+def _local(location: Path) -> dict[str, Path]:
+    """Every file at a local location, by the name that the pattern is searched in."""
+    if NEVER_READ in (location.name, location.parent.name):
+        return {}
+    if location.is_file():
+        return {_text(location): location}
+    if location.is_dir():
+        return {_text(path.relative_to(location)): path for path in _files(location, glob="**/*")}
+    root = Path(*location.parts[: _literal_parts(location)])
+    pattern = location.relative_to(root).as_posix()
+    return {_text(path): path for path in _files(root, glob=pattern)} if pattern != "." else {}
+
+
+def _files(root: Path, *, glob: str) -> list[Path]:
+    return [path for path in root.glob(glob) if path.is_file() and _seen(path.relative_to(root).as_posix())]
+
+
+def _seen(name: str) -> bool:
+    """Whether a path below the location is part of it: nothing hidden, nothing temporary, nothing that only a simulator knows."""
+    parts = name.split("/")
+    return NEVER_READ not in parts[:-1] and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _text(path: Path) -> str:
+    """A path as text, whatever bytes its name is made of."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+
+
+def _literal_parts(location: Path) -> int:
+    """How many leading parts of a glob are plain names."""
+    return next((index for index, part in enumerate(location.parts) if re.search(r"[*?\[]", part)), len(location.parts))
+
+
+def _nothing(location: str, *, candidates: tuple[str, ...], pattern: str | None) -> SourceMissingError:
+    if candidates:
+        message = f"None of the {len(candidates)} files of {location}, such as {candidates[0]}, matches path_pattern {pattern}."
+        return SourceMissingError(message, hint="path_pattern is searched in the path as shown here; widen it, or name another source.")
+    hint = f"name a file, folder or glob with {', '.join(ENDINGS)} files (folders named '{NEVER_READ}' are not read)."
+    return SourceMissingError(f"There is no telemetry at {location}.", hint=hint)
+
+
+# What follows is asked for by `telemetry.sources` until it reads parts.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of a source."""
+
+    path: Path
+    name: str
+    fingerprint: str
+    part: Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The files that the contract wants."""
+
+    files: tuple[SourceFile, ...]
+    passed_over: int
+    copies: tuple[str, ...]
+
+
+def scan(source: Path, *, contract: Contract) -> Source:
+    """The files of `source` that match the contract's path pattern."""
+    found = FileSource(str(source), contract=contract).parts(since=None, until=None)
+    root = source if source.is_dir() else Path()
+    files = tuple(SourceFile(path=root / part.name, name=part.name, fingerprint=part.fingerprint, part=part) for part in found.parts)
+    return Source(files=files, passed_over=found.passed_over, copies=found.copies)
+
+
+def open_lazily(file: SourceFile) -> pl.LazyFrame:
+    """The file's columns and ROW_INDEX."""
+    return file.part.open().frame
+
+
+def reading(file: SourceFile) -> AbstractContextManager[None]:
+    """Whatever the reader of a format has to say against the file."""
+    return refusals(file.name, told=file.part.kind)
 
 
 def no_rows(file: SourceFile) -> EmptySourceError:
     """The error to raise for a file without a row."""
     return EmptySourceError(f"{file.name} holds no row.", hint="see whether the export ran; leave the file out if it is meant to be empty.")
-
-
-def _candidates(source: Path) -> dict[str, Path]:
-    """Every file of a known format, by the name that the pattern is searched in."""
-    if NEVER_READ in (source.name, source.parent.name):
-        return {}
-    if source.is_file():
-        return _known({source.as_posix(): source})
-    if source.is_dir():
-        found = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}
-        return _known({name: path for name, path in found.items() if not _hidden(name)})
-    root = Path(*source.parts[: _literal_parts(source)])
-    pattern = source.relative_to(root).as_posix()
-    globbed = root.glob(pattern) if pattern != "." else iter(())
-    found = {path.as_posix(): path for path in globbed if path.is_file()}
-    return _known({name: path for name, path in found.items() if not _hidden(path.relative_to(root).as_posix())})
-
-
-def _literal_parts(source: Path) -> int:
-    """How many leading parts of a glob are plain names."""
-    return next((index for index, part in enumerate(source.parts) if re.search(r"[*?\[]", part)), len(source.parts))
-
-
-def _hidden(name: str) -> bool:
-    parts = name.split("/")
-    return NEVER_READ in parts[:-1] or any(part.startswith((".", "_")) for part in parts)
-
-
-def _known(found: dict[str, Path]) -> dict[str, Path]:
-    return {name: path for name, path in found.items() if _format(path)}
-
-
-def _nothing(source: Path, *, candidates: tuple[str, ...], pattern: str | None) -> SourceMissingError:
-    if candidates:
-        message = f"None of the {len(candidates)} files of {source}, such as {candidates[0]}, matches path_pattern {pattern}."
-        return SourceMissingError(message, hint="path_pattern is searched in the path as shown here; widen it, or name another source.")
-    hint = f"name a file, folder or glob with {', '.join(_SUFFIXES)} files (folders named '{NEVER_READ}' are not read)."
-    return SourceMissingError(f"There is no telemetry at {source}.", hint=hint)
-
-
-def _read_as(contract: Contract) -> dict[str, Any]:  # Any: JSON
-    """What of the contract decides how a file's values become readings."""
-    told = contract.model_dump(mode="json", include={"entity", "time", "label_column"})
-    parameters = {name: [each.column, each.source_unit, each.unit] for name, each in contract.parameters.items()}
-    return told | {"parameters": parameters}
-
-
-def _fingerprint(path: Path, *, read_as: object) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-    digest.update(json.dumps(read_as, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def _format(path: Path) -> str:
-    """The format that the file's ending stands for; empty if it stands for none that is read."""
-    name = path.name.lower()
-    return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), "")
-
-
-def _scan_csv(path: Path) -> pl.LazyFrame:
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-    if not head:
-        raise pl.exceptions.NoDataError("empty file")
-    if b"\0" in head:
-        raise pl.exceptions.ComputeError("it holds zero bytes, so it is binary or not UTF-8 text")
-    return pl.scan_csv(path, infer_schema=False, row_index_name=ROW_INDEX, row_index_offset=1)
-
-
-def _scan_packed_csv(path: Path) -> pl.LazyFrame:
-    return pl.scan_csv(path, infer_schema=False, row_index_name=ROW_INDEX, row_index_offset=1)
-
-
-def _scan_parquet(path: Path) -> pl.LazyFrame:
-    return pl.scan_parquet(path, row_index_name=ROW_INDEX, row_index_offset=1, glob=False, hive_partitioning=False)
-
-
-def _scan_json_lines(path: Path) -> pl.LazyFrame:
-    """Typed by all of its rows: one text among numbers turns the column into text, where it is found."""
-    if not path.stat().st_size:
-        raise pl.exceptions.NoDataError("empty file")
-    return pl.scan_ndjson(path, infer_schema_length=None, row_index_name=ROW_INDEX, row_index_offset=1)
-
-
-_SUFFIXES: Final = {
-    ".csv": "CSV",
-    ".csv.gz": "packed CSV",
-    ".parquet": "Parquet",
-    ".jsonl": "JSON lines",
-    ".ndjson": "JSON lines",
-}
-_SCANNERS: Final[dict[str, Callable[[Path], pl.LazyFrame]]] = {
-    "CSV": _scan_csv,
-    "packed CSV": _scan_packed_csv,
-    "Parquet": _scan_parquet,
-    "JSON lines": _scan_json_lines,
-}
