@@ -13,20 +13,21 @@ import polars as pl
 from telemetry.feeds import ROW_INDEX
 from telemetry.pieces import INDEX, Piece, as_text, damaged_rows
 from telemetry.text import BROKEN_OFF
-from telemetry.unpacking import BrokenOffError, whole_lines
+from telemetry.unpacking import BLOCK_BYTES, BrokenOffError, whole_lines
 
 _FEW: Final = 16
 _REFUSALS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
 
 
-def pieces(text: Iterator[bytes]) -> Iterator[Piece]:
+def pieces(text: Iterator[bytes], *, block_bytes: int = BLOCK_BYTES) -> Iterator[Piece]:
     """The lines that are not blank, a block at a time and in order.
 
     Args:
         text: its bytes in UTF-8, as `telemetry.unpacking.text_of` gives them.
+        block_bytes: how much is read at a time.
     """
     number = 0
-    blocks = whole_lines(text)
+    blocks = whole_lines(text, block_bytes=block_bytes)
     while True:
         try:
             block = next(blocks, None)

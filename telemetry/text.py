@@ -18,7 +18,7 @@ from telemetry.errors import BadValueError
 from telemetry.feeds import ROW_INDEX
 from telemetry.pieces import INDEX, Piece, as_text, damaged_rows
 from telemetry.survey import Shape, lines_of, shape_of
-from telemetry.unpacking import BrokenOffError, whole_lines
+from telemetry.unpacking import BLOCK_BYTES, BrokenOffError, whole_lines
 
 BROKEN_OFF: Final = "the packed data break off here, or are damaged from here on"
 _BLANK: Final = b" \t\x1a"  # 1A ends a file that DOS has written
@@ -42,7 +42,9 @@ class _Row:
     text: bytes = b""
 
 
-def pieces(text: Iterator[bytes], *, name: str, columns: Columns, separator: bytes, header: bool) -> Iterator[Piece]:
+def pieces(
+    text: Iterator[bytes], *, name: str, columns: Columns, separator: bytes, header: bool, block_bytes: int = BLOCK_BYTES
+) -> Iterator[Piece]:
     """A text's rows, a block at a time and in order.
 
     Args:
@@ -51,13 +53,14 @@ def pieces(text: Iterator[bytes], *, name: str, columns: Columns, separator: byt
         columns: names for a shape's fields.
         separator: one byte.
         header: whether the first line that is not blank names the columns.
+        block_bytes: how much is read at a time; the rows are the same whatever it is.
 
     Raises:
         BadValueError: the header cannot be read.
     """
     shape: Shape | None = None
     number, kept, broken = 0, b"", None
-    blocks = whole_lines(text)
+    blocks = whole_lines(text, block_bytes=block_bytes)
     ended = False
     while not ended:
         try:

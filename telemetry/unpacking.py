@@ -14,7 +14,8 @@ from telemetry.survey import BOM
 BLOCK_BYTES: Final = 1 << 23
 _SNIFFED: Final = 1 << 12
 _TELLING: Final = 8
-_AT_ONCE: Final = 1 << 20
+_STEP_BYTES: Final = 1 << 9
+_STEPS: Final = 1 << 11
 _SIP_BYTES: Final = 1 << 12
 
 MAGIC: Final = {
@@ -52,6 +53,8 @@ class _Unpacker(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
+_Gzip: Final = type(zlib.decompressobj())
+_DAMAGE: Final = (zlib.error, lzma.LZMAError, OSError, ValueError)
 _UNPACKERS: Final[dict[str, Callable[[], _Unpacker]]] = {
     "gzip": lambda: zlib.decompressobj(wbits=31),
     "bzip2": bz2.BZ2Decompressor,
@@ -91,7 +94,7 @@ def text_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
     Raises:
         BrokenOffError: after everything that could be unpacked.
     """
-    plain = _unpacked(chunks)
+    plain = filter(None, _unpacked(chunks))
     head = b""
     broken: BrokenOffError | None = None
     try:
@@ -173,15 +176,30 @@ def _members(first: bytes, chunks: Iterator[bytes], *, unpacker: Callable[[], _U
     waiting = _sips(first, chunks)
     data = b""
     while data or (data := next(waiting, b"")):
+        data = data if begun else data.lstrip(b"\0")
+        if not data:
+            continue
+        before = state.copy() if isinstance(state, _Gzip) else None
         try:
             yield state.decompress(data)
-        except (zlib.error, lzma.LZMAError, OSError, ValueError) as error:
+        except _DAMAGE as error:
+            if before is not None:
+                yield from _until_damage(before, data)
             raise BrokenOffError from error
         begun, data = True, b""
         if state.eof:
-            data, state, begun = state.unused_data.lstrip(b"\0"), unpacker(), False
+            data, state, begun = state.unused_data, unpacker(), False
     if begun:
         raise BrokenOffError
+
+
+def _until_damage(state: _Unpacker, data: bytes) -> Iterator[bytes]:
+    """What can be unpacked of data that are damaged somewhere, byte by byte."""
+    for byte in data:
+        try:
+            yield state.decompress(bytes((byte,)))
+        except _DAMAGE:
+            return
 
 
 def _sips(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -192,17 +210,21 @@ def _sips(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _zstandard(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """In small steps: what is read in the step that fails is lost."""
     import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
 
     stream = pa.CompressedInputStream(pa.PythonFile(io.BufferedReader(_Raw(first, chunks)), mode="r"), "zstd")
     while True:
+        steps: list[bytes] = []
         try:
-            data = stream.read(_AT_ONCE)
+            while len(steps) < _STEPS and (step := stream.read(_STEP_BYTES)):
+                steps.append(step)
         except OSError as error:
+            yield b"".join(steps)
             raise BrokenOffError from error
-        if not data:
+        if not steps:
             return
-        yield data
+        yield b"".join(steps)
 
 
 class _Raw(io.RawIOBase):
