@@ -145,7 +145,7 @@ def _delimited(content: Content, *, name: str, kind: Kind, contract: Contract, s
     def columns(shape: Shape) -> tuple[str, ...]:
         return distinct(text.names_of(shape), wanted=wanted, name=name)
 
-    if survey is not None and survey.shape is not None and not _WILD.search(content.address):
+    if survey is not None and survey.shape is not None and _addressable(content):
         if not survey.rows:
             raise nothing(name, damaged=pl.DataFrame(schema=DAMAGED))
         frame = pl.scan_csv(
@@ -168,7 +168,7 @@ def _delimited(content: Content, *, name: str, kind: Kind, contract: Contract, s
 def _json_lines(content: Content, *, name: str, contract: Contract, plain: bool) -> Opened:
     """Typed by all lines: one text among numbers turns the column into text."""
     found = None
-    if plain and content.path is not None and content.path.stat().st_size and not _WILD.search(content.address):
+    if plain and content.path is not None and content.path.stat().st_size and _addressable(content):
         found = _sound_json(content)
     if found is None:
         found = settled(lambda: jsonlines.pieces(text_of(content.chunks())), name=name)
@@ -188,8 +188,24 @@ def _sound_json(content: Content) -> Opened | None:
 
 
 def _parquet(content: Content, *, name: str, contract: Contract) -> Opened:
+    if not _is_text(content.address):
+        raise SourceError(f"{name} has a name that is no text.", hint="rename the file.")
     frame = pl.scan_parquet(content.address, row_index_name=ROW_INDEX, row_index_offset=1, glob=False, hive_partitioning=False)
     return Opened(frame=_named(frame, name=name, contract=contract), damaged=pl.DataFrame(schema=DAMAGED))
+
+
+def _addressable(content: Content) -> bool:
+    """Whether Polars takes the address for a name: no pattern, and text."""
+    return not _WILD.search(content.address) and _is_text(content.address)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is more than bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _named(frame: pl.LazyFrame, *, name: str, contract: Contract) -> pl.LazyFrame:

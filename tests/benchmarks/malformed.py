@@ -1,0 +1,146 @@
+"""Does every row of a malformed file end as a reading, in the quarantine, or in a refusal that names the file?
+
+    python tests/benchmarks/malformed.py [--json] [--variations N] [--seed N]
+
+Plants every kind of damage of `tests/telemetry/damage.py` in CSV, packed CSV, JSON lines and Parquet files, wide, long and without a
+header, and reads them as a source is read. Whoever planted the damage knows how many rows there are, how many of them are bad, and
+whether the file is to be refused. Exits with 1 on a crash (anything but a TidewatchError), a row that is not accounted for, a bad row
+that became a reading, a good one that did not, or a file that was refused without need. The last line of `--json` is {"inputs": ..,
+"crashes": .., "rows_in": .., "rows_accounted": .., "refused": .., "mismatches": ..}.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from telemetry.contract import Contract, parse  # noqa: E402  (the checkout is put on the path first)
+from telemetry.errors import TidewatchError  # noqa: E402
+from telemetry.feeds import Part  # noqa: E402
+from telemetry.files import FileSource  # noqa: E402
+from telemetry.sources import read  # noqa: E402
+from tests.telemetry.damage import NOW, Damaged, Planted, contracts, planted  # noqa: E402
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a file.
+
+    Attributes:
+        accounted: rows that are a reading, in quarantine, repeated, or in a file whose refusal names it.
+        quarantined: of these, those in quarantine.
+        refused: the refusal; empty if there was none.
+        crash: what was raised that is no TidewatchError; empty if nothing was.
+        mismatch: what is not as it was planted; empty if everything is.
+    """
+
+    accounted: int
+    quarantined: int = 0
+    refused: str = ""
+    crash: str = ""
+    mismatch: str = ""
+
+
+def outcome(each: Planted, *, contract: Contract, folder: Path) -> Outcome:
+    """Read a file in a folder of its own as a source is read."""
+    home = folder / Path(each.name).stem
+    home.mkdir()
+    (home / each.name).write_bytes(each.file.content)
+    try:
+        (part,) = FileSource(str(home), contract=contract).parts(since=None, until=None).parts
+        return judged(part, file=each.file, contract=contract)
+    except TidewatchError as refusal:
+        return refused(str(refusal), name=each.name, file=each.file)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as crash:  # noqa: BLE001  (of any kind: a panic of Rust is no Exception)
+        return Outcome(accounted=0, crash=f"{type(crash).__name__}: {crash}"[:300], mismatch="crashed")
+
+
+def judged(part: Part, *, file: Damaged, contract: Contract) -> Outcome:
+    """Every batch of a part, against what was planted."""
+    batches = [(each.rows_in, each.accepted, each.repeated, each.quarantine.height) for each in read(part, contract=contract, now=NOW)]
+    rows_in, accepted, repeated, quarantined = (sum(column) for column in zip(*batches, strict=True)) if batches else (0, 0, 0, 0)
+    accounted = accepted + repeated + quarantined
+    wrong = []
+    if rows_in != accounted:
+        wrong.append(f"rows_in {rows_in} != accepted {accepted} + repeated {repeated} + quarantined {quarantined}")
+    if accounted != file.rows:
+        wrong.append(f"{accounted} of {file.rows} rows are accounted for")
+    if file.bad is not None and quarantined != file.bad:
+        wrong.append(f"{quarantined} rows in quarantine, {file.bad} are bad")
+    if file.refused == "always":
+        wrong.append("not refused")
+    return Outcome(accounted=accounted, quarantined=quarantined, mismatch="; ".join(wrong))
+
+
+def refused(refusal: str, *, name: str, file: Damaged) -> Outcome:
+    """A file that was refused: its rows count where the refusal names it."""
+    first = refusal.splitlines()[0]
+    if name not in refusal:
+        return Outcome(accounted=0, refused=first, mismatch=f"refused, but not by name: {first}")
+    wrong = f"refused without need: {first}" if file.refused == "never" else ""
+    return Outcome(accounted=file.rows, refused=first, mismatch=wrong)
+
+
+def measure(files: Iterable[Planted]) -> list[tuple[Planted, Outcome]]:
+    """What became of each file."""
+    parsed = {layout: parse(raw) for layout, raw in contracts().items()}
+    with tempfile.TemporaryDirectory(prefix="tidewatch-malformed-") as folder:
+        return [(each, outcome(each, contract=parsed[each.layout], folder=Path(folder))) for each in files]
+
+
+def summary(found: list[tuple[Planted, Outcome]]) -> dict[str, int]:
+    """The figures of the last line."""
+    return {
+        "inputs": len(found),
+        "crashes": sum(bool(told.crash) for _, told in found),
+        "rows_in": sum(each.file.rows for each, _ in found),
+        "rows_accounted": sum(told.accounted for _, told in found),
+        "refused": sum(bool(told.refused) for _, told in found),
+        "mismatches": sum(bool(told.mismatch) for _, told in found),
+    }
+
+
+def table(found: list[tuple[Planted, Outcome]]) -> str:
+    """A line for each kind: files, rows, and what became of them."""
+    kinds: dict[str, Counter[str]] = {}
+    for each, told in found:
+        counts = kinds.setdefault(each.kind, Counter())
+        counts.update(files=1, rows=each.file.rows, accounted=told.accounted, quarantined=told.quarantined, refused=bool(told.refused))
+        counts.update(crashes=bool(told.crash), mismatches=bool(told.mismatch))
+    columns = ("files", "rows", "accounted", "quarantined", "refused", "crashes", "mismatches")
+    lines = [f"{'kind':34}" + "".join(f"{column:>12}" for column in columns)]
+    lines += [f"{kind[:33]:34}" + "".join(f"{counts[column]:12}" for column in columns) for kind, counts in kinds.items()]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print what became of every kind."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--json", action="store_true", help="print the figures only, as one line")
+    arguments.add_argument("--variations", type=int, default=1, help="files of each kind, format and layout")
+    arguments.add_argument("--seed", type=int, default=0)
+    asked = arguments.parse_args()
+    os.environ.setdefault("RUST_BACKTRACE", "0")
+    found = measure(planted(seed=asked.seed, variations=asked.variations))
+    figures = summary(found)
+    wrong = [(each, told) for each, told in found if told.mismatch]
+    if not asked.json:
+        print(table(found))
+    for each, told in wrong:
+        print(f"{each.layout} {each.name}, {each.kind}: {told.mismatch} {told.crash}", file=sys.stderr)
+    print(json.dumps(figures))
+    return 1 if wrong or figures["crashes"] or figures["rows_in"] != figures["rows_accounted"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
