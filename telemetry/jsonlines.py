@@ -13,7 +13,7 @@ import polars as pl
 from telemetry.feeds import ROW_INDEX
 from telemetry.pieces import INDEX, Piece, as_text, damaged_rows
 from telemetry.text import BROKEN_OFF
-from telemetry.unpacking import BLOCK_BYTES, BrokenOffError, whole_lines
+from telemetry.unpacking import BLOCK_BYTES, BrokenOffError, ahead, whole_lines
 
 _FEW: Final = 16
 _REFUSALS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
@@ -27,7 +27,7 @@ def pieces(text: Iterator[bytes], *, block_bytes: int = BLOCK_BYTES) -> Iterator
         block_bytes: how much is read at a time.
     """
     number = 0
-    blocks = whole_lines(text, block_bytes=block_bytes)
+    blocks = ahead(whole_lines(text, block_bytes=block_bytes))
     while True:
         try:
             block = next(blocks, None)

@@ -14,7 +14,7 @@ from telemetry.errors import BadValueError, EmptySourceError
 from telemetry.feeds import DAMAGED, ROW_INDEX, Opened
 from telemetry.schema import REASON, ROW
 
-HELD_BYTES: Final = 1 << 28
+HELD_BYTES: Final = 1 << 27
 """Of frames, as Polars holds them."""
 SHOWN: Final = 20_000
 """Characters of a damaged row that are kept."""

@@ -18,7 +18,7 @@ from telemetry.errors import BadValueError
 from telemetry.feeds import ROW_INDEX
 from telemetry.pieces import INDEX, Piece, as_text, damaged_rows
 from telemetry.survey import Shape, lines_of, shape_of
-from telemetry.unpacking import BLOCK_BYTES, BrokenOffError, whole_lines
+from telemetry.unpacking import BLOCK_BYTES, BrokenOffError, ahead, whole_lines
 
 BROKEN_OFF: Final = "the packed data break off here, or are damaged from here on"
 _BLANK: Final = b" \t\x1a"  # 1A ends a file that DOS has written
@@ -60,7 +60,7 @@ def pieces(
     """
     shape: Shape | None = None
     number, kept, broken = 0, b"", None
-    blocks = whole_lines(text, block_bytes=block_bytes)
+    blocks = ahead(whole_lines(text, block_bytes=block_bytes))
     ended = False
     while not ended:
         try:

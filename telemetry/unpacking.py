@@ -7,6 +7,7 @@ import itertools
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from telemetry.survey import BOM
@@ -17,6 +18,8 @@ _TELLING: Final = 8
 _STEP_BYTES: Final = 1 << 9
 _STEPS: Final = 1 << 11
 _SIP_BYTES: Final = 1 << 12
+_GULP_BYTES: Final = 1 << 16
+"""Where a state can be gone back to when what follows turns out to be damaged."""
 
 MAGIC: Final = {
     b"\x1f\x8b": "gzip",
@@ -113,6 +116,19 @@ def text_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield decoder.decode(b"", final=True).encode()
 
 
+def ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same blocks; while one of them is looked at, the next is made on another core.
+
+    Raises:
+        BrokenOffError: where `blocks` raises it.
+    """
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        waiting = aside.submit(next, blocks, None)
+        while (block := waiting.result()) is not None:
+            waiting = aside.submit(next, blocks, None)
+            yield block
+
+
 def whole_lines(text: Iterator[bytes], *, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     r"""Blocks of whole lines, each line ended by \n; a last line without an end gets one.
 
@@ -173,7 +189,7 @@ def _unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _members(first: bytes, chunks: Iterator[bytes], *, unpacker: Callable[[], _Unpacker]) -> Iterator[bytes]:
     """One packed stream after another, as `cat a.gz b.gz` makes them; zeros after the last one are padding."""
     state, begun = unpacker(), False
-    waiting = _sips(first, chunks)
+    waiting = _sips(first, chunks, size=_GULP_BYTES if isinstance(state, _Gzip) else _SIP_BYTES)
     data = b""
     while data or (data := next(waiting, b"")):
         data = data if begun else data.lstrip(b"\0")
@@ -202,11 +218,11 @@ def _until_damage(state: _Unpacker, data: bytes) -> Iterator[bytes]:
             return
 
 
-def _sips(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _sips(first: bytes, chunks: Iterator[bytes], *, size: int) -> Iterator[bytes]:
     """Packed bytes by the few: what a broken stream still gives is not lost with what follows, and no bomb goes off at once."""
     for chunk in itertools.chain((first,), chunks):
-        for start in range(0, len(chunk), _SIP_BYTES):
-            yield chunk[start : start + _SIP_BYTES]
+        for start in range(0, len(chunk), size):
+            yield chunk[start : start + size]
 
 
 def _zstandard(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
