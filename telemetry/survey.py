@@ -291,8 +291,7 @@ class _Look:
         first, _, below = body.partition(b"\n")
         self.shape = shape_of(first, separator=self.separator, header=self.header)
         body = below if self.header else body
-        # Leading empty lines of a single column are passed over by the fast reader, and they are rows.
-        self.healthy = self.shape is not None and body[:1] not in (b"\n", b"\r")
+        self.healthy = self.shape is not None
         if self.healthy and body:
             self._lines(bytearray(body), size=len(body))
 

@@ -207,11 +207,8 @@ def _frame(
 
 
 def _fast(text: bytes, *, shape: Shape, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Sound lines. Leading empty ones of a single column, which the fast reader passes over, are put in front again."""
+    """Sound lines."""
     schema = dict.fromkeys(columns, pl.String)
-    empty = len(text) - len(text.lstrip(b"\n")) if len(columns) == 1 else 0
-    above = pl.DataFrame({columns[0]: [None] * empty}, schema=schema) if empty else pl.DataFrame(schema=schema)
-    if len(text) == empty:
-        return above
-    read = pl.read_csv(text[empty:], has_header=False, schema=schema, separator=shape.separator.decode(), infer_schema=False)
-    return pl.concat([above, read])
+    if not text:
+        return pl.DataFrame(schema=schema)
+    return pl.read_csv(text, has_header=False, schema=schema, separator=shape.separator.decode(), infer_schema=False)

@@ -164,6 +164,11 @@ def test_separator_and_header_are_as_the_contract_says(declare: Declare, tmp_pat
     assert (cells(found), found.damaged.height) == ([(1, "1", "a,b", None), (2, "2", "c", None)], bool(damage))
 
 
+def test_empty_lines_of_a_single_column_are_rows(declare: Declare, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a\n\n\n1\n\n")
+    assert cells(only(tmp_path, contract=declare()).open()) == [(1, None), (2, None), (3, "1"), (4, None)]
+
+
 def test_a_separator_that_can_be_none_is_refused(declare: Declare, write: Write) -> None:
     for separator in ("é", '"', "\n"):
         with pytest.raises(SourceError, match=r"cannot separate fields\.\nHint: name one ASCII character as files\.separator"):
@@ -210,7 +215,13 @@ def test_json_lines_are_typed_by_all_of_their_lines(declare: Declare, tmp_path: 
     assert (found.columns, found["a"].to_list(), found["b"].to_list()) == ([ROW_INDEX, "a", "b"], [1.0, 2.5], ["x", None])
 
 
-def test_json_values_that_the_fast_reader_refuses_cost_no_other_row(declare: Declare, tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_bytes", [0, 1 << 20])
+def test_json_values_that_the_fast_reader_refuses_cost_no_other_row(
+    declare: Declare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_bytes: int
+) -> None:
+    monkeypatch.setattr("telemetry.formats.HELD_BYTES", held_bytes)
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n{"a": true}\n')
+    assert cells(only(tmp_path, contract=declare()).open()) == [(1, "1"), (2, "true")]
     (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n{"a": true}\n7\n{"a": 2}\n')
     found = only(tmp_path, contract=declare()).open()
     assert (cells(found), found.damaged.rows()) == ([(1, "1"), (2, "true"), (4, "2")], [(3, "is JSON, but no object", "7")])
