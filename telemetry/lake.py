@@ -1,19 +1,18 @@
-"""The lake: Delta tables under one root, a local folder or an object store's URL.
+"""The lake: the grid of one kind of telemetry and what belongs to it, as Delta tables.
 
-Every write is one Delta commit on the version that was read. A process killed at any instant leaves the last commit in force, and
-of two writers that meet, the later one reads again and repeats. What is there already is not written a second time.
+The grid is stored by day; `revision` marks the rows that are the record of their only reading. How readings become rows, whatever
+their order, is told in `telemetry.archive`.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
 
 import polars as pl
-from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable
 
+from telemetry.archive import STEP, canonical, counters, kept_apart, sealed_steps, steps, touched_by
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError
 from telemetry.resample import complete, fill, lookback
@@ -23,68 +22,78 @@ from telemetry.schema import (
     END,
     ENTITIES,
     ENTITY,
+    FEED,
     FINGERPRINT,
     FIRST_SEEN,
     KIND,
+    LABEL,
     LABELS,
+    LAST_SEEN,
+    NEWEST,
     OBSERVED,
+    REVISION,
     SOURCES,
     START,
+    TIME,
+    WATERMARKS,
     Schema,
     conform,
     grid_schema,
 )
+from telemetry.tables import DAY, Tables
 
 GRID: Final = "grid"
-DAY: Final = "day"
-"""The grid's partition, the UTC date of `at`: how it is stored, not what it says."""
+READINGS: Final = "readings"
+"""Readings that the grid's rows cannot give back: below the cadence, beside a step's beginning, or of a counter."""
+NEW: Final = "new"
+NO_VALUES: Final = frozenset({ENTITY, COHORT, AT, OBSERVED, REVISION, DAY, LABEL})
 _OLD: Final = "__old"
-_ATTEMPTS: Final = 6
-_ONE_COMMIT: Final = CommitProperties(max_commit_retries=0)  # the retry is ours: it reads again before it writes again
-_PARQUET: Final = WriterProperties(  # a dictionary of doubles costs four times the time and more space than the doubles
-    compression="ZSTD",
-    compression_level=1,
-    default_column_properties=ColumnProperties(dictionary_enabled=False),
-    column_properties={ENTITY: ColumnProperties(dictionary_enabled=True)},
-)
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """What a merge did to the grid: steps that were not there, and steps of which a value changed."""
+    """What a merge did to the grid.
+
+    Attributes:
+        rows_new: steps that were not there.
+        rows_changed: steps that are told otherwise now.
+        sealed: `entity, at, revision` of readings that came too late: retention has removed those which they belong to.
+    """
 
     rows_new: int
     rows_changed: int
+    sealed: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
-class Lake:
-    """Delta tables `<root>/<table>`.
+class Lake(Tables):
+    """The tables of one kind of telemetry: what was measured, of whom, from where, and what could not be read."""
 
-    Attributes:
-        root: a folder, or a URL such as `s3://bucket/lake`.
-        storage_options: what the object store asks for, see the documentation of delta-rs.
-    """
+    def merge_readings(self, readings: pl.DataFrame, *, contract: Contract) -> Merged:
+        """Bring readings into the grid, by the law of `telemetry.archive`: the same set of readings makes the same grid.
 
-    root: str
-    storage_options: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+        Those that the grid's rows cannot give back are appended to the table `readings` first, then the grid is changed in one commit: a
+        kill in between costs a second merge, never a reading. Merging the same again writes nothing.
 
-    def merge_grid(self, grid: pl.DataFrame, *, contract: Contract) -> Merged:
-        """Bring measured steps into the grid; a value that is measured again replaces the old one, a null replaces nothing.
-
-        The days in which something changes are replaced in one commit. Merging the same grid again writes nothing.
+        Args:
+            readings: `entity, at, revision` and parameters as Float64; columns that the contract does not declare are averaged and kept.
+            contract: its cadence and aggregations.
 
         Raises:
-            SchemaError: `grid` is not of the contract's grid schema.
+            SchemaError: a column is missing or of another type.
             CommitFailedError: other writers came first, time after time.
         """
-        frame = conform(grid, grid_schema(contract.names), name=GRID).with_columns(pl.col(contract.names).fill_nan(None))
-        measured = frame.filter(OBSERVED).with_columns(pl.col(AT).dt.date().alias(DAY))
-        merged = self._commit(GRID, lambda table: self._replace_days(table, measured, names=contract.names))
-        logger.info("merged into %s: %d new steps, %d changed", self._uri(GRID), merged.rows_new, merged.rows_changed)
+        names = tuple(name for name in readings.columns if name not in NO_VALUES)
+        schema: Schema = {ENTITY: pl.String, AT: TIME, **dict.fromkeys((*contract.names, *names), pl.Float64), REVISION: pl.Int64}
+        frame = conform(readings.select(pl.exclude(COHORT, LABEL)), schema, name=READINGS)
+        clean = frame.with_columns(pl.col(names).fill_nan(None) + 0.0)  # there is one zero only
+        told = canonical(clean, names=names)
+        if not told.height:
+            return Merged(rows_new=0, rows_changed=0, sealed=told.select(ENTITY, AT, REVISION))
+        merged = self.commit(GRID, lambda table: self._merge(table, told, contract=contract, names=names))
+        logger.info("merged into %s: %d new steps, %d changed", self.uri(GRID), merged.rows_new, merged.rows_changed)
         return merged
 
     def grid(
@@ -108,10 +117,10 @@ class Lake:
         Raises:
             EmptySourceError: nothing was ingested yet.
         """
-        table = self._open(GRID, version=version)
+        table = self.open(GRID, version=version)
         if table is None:
             raise EmptySourceError(f"The lake {self.root} holds no grid.", hint="ingest a source first: tidewatch ingest.")
-        frame = self._scan(table)
+        frame = self.scan(table)
         stored = frame.collect_schema().names()
         if since is not None:
             first = since.astimezone(UTC) - lookback(contract)
@@ -125,169 +134,134 @@ class Lake:
         frame = fill(complete(frame, cadence=contract.time.cadence), contract=contract)
         return frame if since is None else frame.filter(pl.col(AT) >= since)
 
-    def append(self, table: str, frame: pl.DataFrame) -> None:
-        """Add rows to a table, which is created if need be."""
-        if frame.height:
-            self._commit(table, lambda opened: self._add(table, frame, opened=opened))
-
-    def merge(self, table: str, frame: pl.DataFrame, *, keys: tuple[str, ...]) -> int:
-        """Insert rows, replacing those with the same keys; of several rows with the same keys the last one counts.
-
-        Returns:
-            How many rows were new or different; with none, nothing is written.
-        """
-        return self._commit(table, lambda opened: self._upsert(table, frame, opened=opened, keys=keys))
-
-    def read(self, table: str, *, schema: Schema, version: int | None = None) -> pl.LazyFrame:
-        """The columns of `schema` of a table; no rows if the table is not there yet."""
-        opened = self._open(table, version=version)
-        return pl.LazyFrame(schema=schema) if opened is None else self._scan(opened).select(list(schema))
-
-    def version(self, table: str) -> int | None:
-        """The number of the table's newest commit; null if the table is not there."""
-        opened = self._open(table)
-        return None if opened is None else opened.version()
-
-    def compact(self, table: str) -> None:
-        """Turn a table's many small files into few; what it says stays the same."""
-        opened = self._open(table)
-        if opened is not None:
-            opened.optimize.compact(writer_properties=_PARQUET)
-
     def see(self, entities: pl.DataFrame) -> None:
-        """Merge ENTITIES: the newest cohort, the earliest `first_seen`."""
+        """Merge ENTITIES: the earliest `first_seen`, the latest `last_seen` and the cohort told then (of two, the greater name)."""
         conform(entities, ENTITIES, name="entities")
 
         def seen(table: DeltaTable | None) -> int:
-            every = pl.concat([self._rows(table, schema=ENTITIES), entities.select(list(ENTITIES))])
-            earliest = every.group_by(ENTITY, maintain_order=True).agg(pl.col(COHORT).last(), pl.col(FIRST_SEEN).min())
-            return self._upsert("entities", earliest, opened=table, keys=(ENTITY,))
+            every = pl.concat([self.rows(table, schema=ENTITIES), entities.select(list(ENTITIES))])
+            newest = pl.col(COHORT).sort_by(LAST_SEEN, COHORT).last()
+            ledger = every.group_by(ENTITY, maintain_order=True).agg(newest, pl.col(FIRST_SEEN).min(), pl.col(LAST_SEEN).max())
+            return self.upsert("entities", ledger, opened=table, keys=(ENTITY,))
 
-        self._commit("entities", seen)
+        self.commit("entities", seen)
 
     def merge_labels(self, labels: pl.DataFrame) -> None:
         """Merge LABELS: of those of an entity with the same start, the longest."""
         conform(labels, LABELS, name="labels")
 
         def marked(table: DeltaTable | None) -> int:
-            every = pl.concat([self._rows(table, schema=LABELS), labels.select(list(LABELS))])
-            longest = every.group_by(ENTITY, START, maintain_order=True).agg(pl.col(END).max(), pl.col(KIND).last())
-            return self._upsert("labels", longest, opened=table, keys=(ENTITY, START))
+            every = pl.concat([self.rows(table, schema=LABELS), labels.select(list(LABELS))])
+            longest = every.group_by(ENTITY, START, maintain_order=True).agg(pl.col(END).max(), pl.col(KIND).max())
+            return self.upsert("labels", longest, opened=table, keys=(ENTITY, START))
 
-        self._commit("labels", marked)
+        self.commit("labels", marked)
 
     def known_sources(self) -> frozenset[str]:
-        """The fingerprints of all files that were ingested."""
+        """The fingerprints of all parts that were ingested."""
         return frozenset(self.read("sources", schema=SOURCES).select(FINGERPRINT).collect()[FINGERPRINT])
 
-    def remember(self, files: pl.DataFrame, *, at: datetime) -> None:
-        """Note that files (`Readings.files`) were ingested at `at`; to be called after their rows are in the grid."""
-        stamped = files.with_columns(pl.lit(at).cast(SOURCES[AT]).alias(AT))
-        self.merge("sources", conform(stamped, SOURCES, name="sources"), keys=(FINGERPRINT,))
+    def remember(self, parts: pl.DataFrame) -> None:
+        """Note that parts (SOURCES) were ingested; to be called after their rows are in the grid."""
+        self.merge("sources", conform(parts, SOURCES, name="sources"), keys=(FINGERPRINT,))
 
-    def _replace_days(self, table: DeltaTable | None, measured: pl.DataFrame, *, names: tuple[str, ...]) -> Merged:
-        """One attempt to merge: read the days of `measured`, replace those in which something changes."""
-        if table is None:
-            self._write(GRID, measured.sort(DAY, maintain_order=True), opened=None, partition=DAY)
-            return Merged(rows_new=measured.height, rows_changed=0)
-        days = measured[DAY].unique().to_list()
-        old = self._scan(table).filter(pl.col(DAY).is_in(days)).collect()
-        told = [name for name in names if name in old.columns]
-        difference = _difference(measured, old=old, names=names, told=told)
-        if not difference.height:
-            return Merged(rows_new=0, rows_changed=0)
-        touched = difference[DAY].unique()
-        of_days = pl.col(DAY).is_in(touched.implode())
-        both = measured.filter(of_days).join(old.filter(of_days), on=[ENTITY, AT, DAY], how="full", coalesce=True, suffix=_OLD)
-        newest = both.with_columns(pl.coalesce(name, f"{name}{_OLD}") for name in (OBSERVED, *told)).select(pl.exclude(f"^.*{_OLD}$"))
-        self._write(GRID, newest.sort(DAY, ENTITY, AT), opened=table, partition=DAY, days=sorted(touched.to_list()))
-        rows_new = int(difference["new"].sum())
-        return Merged(rows_new=rows_new, rows_changed=difference.height - rows_new)
+    def mark(self, *, feed: str, newest: datetime, at: datetime) -> None:
+        """Note how far a feed has come; it never goes back."""
 
-    def _add(self, name: str, frame: pl.DataFrame, *, opened: DeltaTable | None) -> None:
-        if opened is None:
-            self._write(name, frame, opened=None)
+        def marked(table: DeltaTable | None) -> int:
+            told = pl.DataFrame({FEED: [feed], NEWEST: [newest], AT: [at]}, schema=WATERMARKS)
+            every = pl.concat([self.rows(table, schema=WATERMARKS), told])
+            latest = every.group_by(FEED, maintain_order=True).agg(pl.col(NEWEST, AT).sort_by(NEWEST, AT).last())
+            return self.upsert("watermarks", latest, opened=table, keys=(FEED,))
+
+        self.commit("watermarks", marked)
+
+    def _merge(self, table: DeltaTable | None, readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...]) -> Merged:
+        """One attempt to merge: what is known of the touched steps, what they are now, and the difference as one commit."""
+        touched = touched_by(readings, contract=contract)
+        known = self._known(table, touched)
+        if not known.height and counters(contract) is None:
+            told, every, old, sealed, stored = names, readings, known, readings.clear(), None
+            now = steps(every, contract=contract, names=told)
         else:
-            write_deltalake(opened, frame, mode="append", writer_properties=_PARQUET)
+            stored = self._stored(touched, contract=contract)
+            told = tuple(dict.fromkeys((*names, *(c for c in (*known.columns, *stored.columns) if c not in NO_VALUES))))
+            closed = sealed_steps(known, stored=stored, contract=contract)
+            step = pl.col(AT).dt.truncate(contract.time.cadence).alias(STEP)
+            stepped = readings.with_columns(step)
+            sealed = stepped.join(closed, left_on=[ENTITY, STEP], right_on=[ENTITY, AT], how="semi").drop(STEP)
+            fresh = stepped.join(closed, left_on=[ENTITY, STEP], right_on=[ENTITY, AT], how="anti").drop(STEP)
+            old = known.join(closed, on=[ENTITY, AT], how="anti")
+            alone = old.filter(pl.col(REVISION).is_not_null()).drop(OBSERVED, DAY)
+            every = canonical(pl.concat([fresh, stored, alone], how="diagonal"), names=told)
+            now = steps(every, contract=contract, names=told)
+            now = now.join(touched.join(closed, on=[ENTITY, AT], how="anti"), on=[ENTITY, AT], how="semi")
+        self._keep(kept_apart(every, of=now, contract=contract), stored=stored)
+        observed = now.filter(OBSERVED).with_columns(pl.col(AT).dt.date().alias(DAY))
+        changed = _difference(observed, old=old, names=told)
+        rows_new = int(changed[NEW].sum())
+        if changed.height:
+            self._put(table, changed.drop(NEW), only_new=rows_new == changed.height)
+        return Merged(rows_new=rows_new, rows_changed=changed.height - rows_new, sealed=sealed.select(ENTITY, AT, REVISION))
 
-    def _upsert(self, name: str, frame: pl.DataFrame, *, opened: DeltaTable | None, keys: tuple[str, ...]) -> int:
-        """One attempt to merge rows by their keys."""
-        last = frame.unique(keys, keep="last", maintain_order=True)
-        if opened is None:
-            if last.height:
-                self._write(name, last, opened=None)
-            return last.height
-        old = self._scan(opened).select(frame.columns)
-        fresh = last.lazy().join(old, on=frame.columns, how="anti", nulls_equal=True, maintain_order="left").collect()
-        if fresh.height:
-            same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
-            merger = opened.merge(
-                fresh, predicate=same, source_alias="s", target_alias="t", writer_properties=_PARQUET, commit_properties=_ONE_COMMIT
-            )
-            merger.when_matched_update_all().when_not_matched_insert_all().execute()
-        return fresh.height
+    def _known(self, table: DeltaTable | None, touched: pl.DataFrame) -> pl.DataFrame:
+        """The grid's rows of the touched steps, as they are stored."""
+        if table is None:
+            return pl.DataFrame(schema={ENTITY: pl.String, AT: TIME, OBSERVED: pl.Boolean, REVISION: pl.Int64, DAY: pl.Date})
+        days = touched[AT].dt.date().unique().to_list()
+        return self.scan(table).filter(pl.col(DAY).is_in(days)).join(touched.lazy(), on=[ENTITY, AT], how="semi").collect()
 
-    def _write(
-        self,
-        name: str,
-        frame: pl.DataFrame,
-        *,
-        opened: DeltaTable | None,
-        partition: str | None = None,
-        days: list[date] | None = None,
-    ) -> None:
-        """Create a table, or replace its `days`, by one commit."""
-        if opened is None:
-            options = dict(self.storage_options) or None
-            write_deltalake(
-                self._uri(name), frame, mode="error", partition_by=partition, storage_options=options, writer_properties=_PARQUET
-            )
+    def _stored(self, touched: pl.DataFrame, *, contract: Contract) -> pl.DataFrame:
+        """The readings that are kept of the touched steps, and of counters those before."""
+        table = self.open(READINGS)
+        if table is None:
+            return pl.DataFrame(schema={ENTITY: pl.String, AT: TIME, REVISION: pl.Int64})
+        reach = counters(contract)
+        days = touched.select(pl.col(AT).dt.date().alias(DAY)).unique()
+        if reach is not None:
+            days = pl.concat([days, touched.select((pl.col(AT) - reach).dt.date().alias(DAY))]).unique()
+        frame = self.scan(table).filter(pl.col(DAY).is_in(days[DAY].to_list())).drop(DAY)
+        if reach is not None:
+            first = touched.select(pl.col(AT).min() - reach).item()
+            return frame.filter(pl.col(AT) >= first).join(touched.lazy().select(ENTITY).unique(), on=ENTITY, how="semi").collect()
+        step = pl.col(AT).dt.truncate(contract.time.cadence).alias(STEP)
+        return frame.with_columns(step).join(touched.lazy(), left_on=[ENTITY, STEP], right_on=[ENTITY, AT], how="semi").drop(STEP).collect()
+
+    def _keep(self, readings: pl.DataFrame, *, stored: pl.DataFrame | None) -> None:
+        """Append readings to those that are kept beside the grid; some twice where a process died in between, which does no harm."""
+        if stored is not None and stored.height:
+            absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in readings.columns if name not in stored.columns]
+            there = stored.with_columns(absent).select(readings.columns)
+            readings = readings.join(there, on=readings.columns, how="anti", nulls_equal=True)
+        if readings.height:
+            rows = readings.with_columns(pl.col(AT).dt.date().alias(DAY)).sort(DAY, ENTITY, AT)
+            self.commit(READINGS, lambda table: self.put(READINGS, rows, opened=table, partition=DAY))
+
+    def _put(self, table: DeltaTable | None, rows: pl.DataFrame, *, only_new: bool) -> None:
+        """Bring rows into the grid: add them, or replace the days in which a known one changes."""
+        if table is None or only_new:
+            self.put(GRID, rows.sort(DAY, ENTITY, AT), opened=table, partition=DAY)
             return
-        told = ", ".join(f"'{day.isoformat()}'" for day in days or [])
-        write_deltalake(
-            opened,
-            frame,
-            mode="overwrite",
-            predicate=f"{DAY} IN ({told})",
-            schema_mode="merge",
-            partition_by=partition,
-            writer_properties=_PARQUET,
-            commit_properties=_ONE_COMMIT,
-        )
+        days = rows[DAY].unique().to_list()
+        others = self.scan(table).filter(pl.col(DAY).is_in(days)).join(rows.lazy(), on=[ENTITY, AT], how="anti").collect()
+        whole = pl.concat([rows, others], how="diagonal").sort(DAY, ENTITY, AT)
+        self.put(GRID, whole, opened=table, partition=DAY, days=sorted(days))
 
-    def _commit(self, name: str, attempt: Callable[[DeltaTable | None], T]) -> T:
-        """The outcome of `attempt` on the table's newest version, tried again where another writer came first."""
-        for _ in range(_ATTEMPTS - 1):
-            opened = self._open(name)
-            try:
-                return attempt(opened)
-            except CommitFailedError:
-                logger.info("another writer came first in %s; reading it again", name)
-            except DeltaError:
-                if opened is not None or self._open(name) is None:  # otherwise both created it
-                    raise
-        return attempt(self._open(name))
-
-    def _uri(self, name: str) -> str:
-        return f"{self.root.rstrip('/')}/{name}"
-
-    def _open(self, name: str, *, version: int | None = None) -> DeltaTable | None:
-        try:
-            return DeltaTable(self._uri(name), version=version, storage_options=dict(self.storage_options) or None)
-        except TableNotFoundError:
-            return None
-
-    def _scan(self, table: DeltaTable) -> pl.LazyFrame:
-        return pl.scan_delta(table)
-
-    def _rows(self, table: DeltaTable | None, *, schema: Schema) -> pl.DataFrame:
-        return pl.DataFrame(schema=schema) if table is None else self._scan(table).select(list(schema)).collect()
+    def days(self) -> pl.DataFrame:
+        """The days (UTC) of which the grid has a row, by entity: `entity, day`, sorted."""
+        table = self.open(GRID)
+        if table is None:
+            return pl.DataFrame(schema={ENTITY: pl.String, DAY: pl.Date})
+        return self.scan(table).select(ENTITY, DAY).unique().sort(ENTITY, DAY).collect()
 
 
-def _difference(measured: pl.DataFrame, *, old: pl.DataFrame, names: tuple[str, ...], told: list[str]) -> pl.DataFrame:
-    """The steps of `measured` that are new, or say a value that `old` does not: `entity, at, day, new`."""
-    both = measured.join(old.select(ENTITY, AT, OBSERVED, *told), on=[ENTITY, AT], how="left", suffix=_OLD)
+def _difference(now: pl.DataFrame, *, old: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """The rows of `now` that `old` has not, or tells otherwise, and whether each is `new`."""
+    if not old.height:
+        return now.with_columns(pl.lit(value=True).alias(NEW))
+    told = [name for name in (REVISION, *names) if name in old.columns]
+    both = now.join(old.select(ENTITY, AT, OBSERVED, *told), on=[ENTITY, AT], how="left", suffix=_OLD)
     new = pl.col(f"{OBSERVED}{_OLD}").is_null()
-    others = [pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col(f"{name}{_OLD}")) for name in told]
+    others = [pl.col(name).ne_missing(pl.col(f"{name}{_OLD}")) for name in told]
     others += [pl.col(name).is_not_null() for name in names if name not in told]
-    return both.filter(new | pl.any_horizontal(others)).select(ENTITY, AT, DAY, new.alias("new"))
+    return both.filter(new | pl.any_horizontal(others)).select(*now.columns, new.alias(NEW))

@@ -1,0 +1,164 @@
+"""Readings -> steps, whatever the order in which they came: what the grid says is a function of the set of readings alone.
+
+For each entity, instant and parameter the value that counts is the one of the latest revision, of two revisions at once the greater.
+A reading that counts for nothing any more is forgotten. A step whose only reading was taken at its very beginning is its own record;
+the readings of every other step are kept beside the grid, so that a late one finds those that it belongs to.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+import polars as pl
+
+from telemetry.contract import Contract
+from telemetry.schema import AT, ENTITY, OBSERVED, REVISION
+from telemetry.sections import Aggregation
+
+STEP: Final = "__step__"
+"""The beginning of the step that a reading falls into."""
+_RUN: Final = "__run__"
+
+
+def aggregations(contract: Contract, *, names: tuple[str, ...]) -> dict[str, Aggregation]:
+    """How each column becomes a step's value; one that the contract does not declare is averaged."""
+    return {name: contract.parameters[name].aggregation if name in contract.parameters else "mean" for name in names}
+
+
+def counters(contract: Contract) -> timedelta | None:
+    """How old the reading before may be from which a counter's rise is told; null without counters."""
+    steps = [parameter.previous_steps for parameter in contract.parameters.values() if parameter.aggregation == "counter"]
+    return contract.time.cadence * max(steps) if steps else None
+
+
+def canonical(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:
+    """The readings that count for something, one row for each entity, instant and revision, in their order.
+
+    Args:
+        readings: `entity, at, <names>, revision`, any number of rows for one instant.
+        names: the parameters.
+    """
+    kept = readings.filter(pl.any_horizontal(pl.col(names).is_not_null()))
+    if _told_once(kept):
+        return kept
+    several = pl.struct(ENTITY, AT).is_duplicated()
+    single, repeated = kept.filter(~several), kept.filter(several)
+    together = repeated.group_by(ENTITY, AT, REVISION).agg(pl.col(names).max())
+    latest = [pl.col(REVISION).filter(pl.col(name).is_not_null()).max().over(ENTITY, AT).alias(f"{_RUN}{name}") for name in names]
+    counts = pl.any_horizontal(pl.col(name).is_not_null() & (pl.col(REVISION) == pl.col(f"{_RUN}{name}")) for name in names)
+    needed = together.with_columns(latest).filter(counts).select(kept.columns)
+    return pl.concat([single, needed]).sort(ENTITY, AT, REVISION)
+
+
+def settled(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:
+    """One row for each entity and instant, from `canonical` readings; `revision` is null where several make it up."""
+    if _told_once(readings):
+        return readings
+    ordered = readings.sort(ENTITY, AT, REVISION)
+    alone = pl.when(pl.len() == 1).then(pl.col(REVISION).first()).alias(REVISION)
+    return ordered.group_by(ENTITY, AT, maintain_order=True).agg(pl.col(names).drop_nulls().last(), alone).select(readings.columns)
+
+
+def steps(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...]) -> pl.DataFrame:
+    """The grid's rows that `canonical` readings make: `entity, at, observed, <names>, revision`, in no particular order.
+
+    Args:
+        readings: all those of the steps, and of counters those before as far back as `counters` says.
+        contract: its cadence and aggregations.
+        names: the parameters.
+
+    Returns:
+        `revision` is null where the row is not its own record.
+    """
+    step = pl.col(AT).dt.truncate(contract.time.cadence)
+    one = settled(readings, names=names)
+    if counters(contract) is None and one[REVISION].null_count() == 0 and one.select((pl.col(AT) == step).all()).item():
+        return one.select(ENTITY, AT, pl.lit(value=True).alias(OBSERVED), *names, REVISION)
+    how = aggregations(contract, names=names)
+    one = one if one[AT].is_sorted() else one.sort(ENTITY, AT)  # sums in the order of time: the same bits in whatever order they came
+    if counters(contract) is not None:
+        one = _risen(one.sort(ENTITY, AT), contract=contract, how=how)
+    alone = (pl.len() == 1) & (pl.col(AT).first() == pl.col(STEP).first()) & pl.lit(value=counters(contract) is None)
+    record = pl.when(alone).then(pl.col(REVISION).first()).alias(REVISION)
+    sums = [name for name in names if how[name] != "mean"]
+    gaps = [name for name in sums if one[name].null_count()]
+    told = (
+        one.with_columns(step.alias(STEP))
+        .group_by(ENTITY, pl.col(STEP).alias(_RUN))
+        .agg(
+            pl.col([name for name in names if how[name] == "mean"]).mean(),
+            pl.col(sums).sum(),
+            pl.col(gaps).count().name.prefix(_RUN),
+            record,
+        )
+    )
+    told = told.with_columns(pl.when(pl.col(f"{_RUN}{name}") > 0).then(pl.col(name)).alias(name) for name in gaps)
+    observed = pl.any_horizontal(pl.col(names).is_not_null()).alias(OBSERVED)
+    return told.select(ENTITY, pl.col(_RUN).alias(AT), observed, *names, REVISION)
+
+
+def touched_by(readings: pl.DataFrame, *, contract: Contract) -> pl.DataFrame:
+    """The steps whose value may change with these readings: `entity, at`, each once.
+
+    A counter's rise is told from the reading before, so the steps that follow are touched as well.
+    """
+    step = pl.col(AT).dt.truncate(contract.time.cadence)
+    direct = readings.select(ENTITY, step).unique()
+    reach = counters(contract)
+    if reach is None:
+        return direct
+    offsets = pl.DataFrame({STEP: [contract.time.cadence * n for n in range(reach // contract.time.cadence + 1)]})
+    return direct.join(offsets, how="cross").select(ENTITY, pl.col(AT) + pl.col(STEP)).unique()
+
+
+def sealed_steps(known: pl.DataFrame, *, stored: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """The steps that can no longer be told anew, because retention has removed the readings they are made of: `entity, at`.
+
+    Args:
+        known: the grid's rows.
+        stored: the readings that are kept of them.
+        contract: its cadence.
+    """
+    kept = stored.select(ENTITY, pl.col(AT).dt.truncate(contract.time.cadence))
+    return known.filter(pl.col(REVISION).is_null()).select(ENTITY, AT).join(kept, on=[ENTITY, AT], how="anti")
+
+
+def kept_apart(readings: pl.DataFrame, *, of: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Those of `readings` that belong to rows of the grid which are not their own record.
+
+    Args:
+        readings: `canonical`.
+        of: the grid's rows, as `steps` gives them.
+        contract: its cadence.
+    """
+    apart = of.filter(pl.col(REVISION).is_null()).select(ENTITY, pl.col(AT).alias(STEP))
+    if not apart.height:
+        return readings.clear()
+    step = pl.col(AT).dt.truncate(contract.time.cadence).alias(STEP)
+    return readings.with_columns(step).join(apart, on=[ENTITY, STEP], how="semi").drop(STEP)
+
+
+def _told_once(readings: pl.DataFrame) -> bool:
+    """Whether no entity has two rows for one instant; sorted rows are not hashed."""
+    if readings.height < 2:
+        return True
+    if readings[ENTITY].is_sorted() or readings[AT].is_sorted():
+        first, second = (ENTITY, AT) if readings[ENTITY].is_sorted() else (AT, ENTITY)
+        same = pl.col(first) == pl.col(first).shift()
+        rising = readings.select((~same | (pl.col(second) > pl.col(second).shift())).fill_null(value=True).all()).item()
+        if rising:
+            return True
+    return not readings.select(pl.struct(ENTITY, AT).is_duplicated().any()).item()
+
+
+def _risen(readings: pl.DataFrame, *, contract: Contract, how: dict[str, Aggregation]) -> pl.DataFrame:
+    """Counters as rises since the reading before; a fall is a restart from zero. `readings` are sorted by entity and instant."""
+    rises = [_rise(name, since=contract.time.cadence * contract.parameters[name].previous_steps) for name in how if how[name] == "counter"]
+    return readings.with_columns(rises)
+
+
+def _rise(name: str, *, since: timedelta) -> pl.Expr:
+    value = pl.col(name)
+    told_at = pl.when(value.is_not_null()).then(pl.col(AT))
+    before, at_before = (told.forward_fill().shift().over(ENTITY) for told in (value, told_at))
+    rise = pl.when(value < before).then(value).otherwise(value - before)
+    return pl.when(pl.col(AT) - at_before <= since).then(rise).alias(name)

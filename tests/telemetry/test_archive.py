@@ -1,0 +1,124 @@
+"""The grid is a function of the set of readings: not of their order, their batches, their files or how often they came."""
+
+import random
+import tempfile
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from telemetry.contract import Contract, parse
+from telemetry.lake import Lake
+from telemetry.schema import AT, ENTITY, OBSERVED, REVISION, TIME
+from telemetry.tables import DAY
+
+Row = tuple[str, int, float | None, float | None, int]
+MIDNIGHT = datetime(2026, 1, 1, 23, 57, tzinfo=UTC)
+VALUES = ("total", "level")
+
+
+def a_contract(*, total: str = "sum", previous_steps: int = 2) -> Contract:
+    parameters = {
+        "total": {"unit": "count", "aggregation": total, "target": True, "previous_steps": previous_steps},
+        "level": {"unit": "ms", "aggregation": "mean"},
+    }
+    keys = {"entity": {"keys": ["customer", "region"]}, "time": {"column": "time"}}
+    return parse({"name": "readings", "parameters": parameters, **keys})
+
+
+def frame_of(rows: list[Row]) -> pl.DataFrame:
+    told = [(entity, MIDNIGHT + timedelta(seconds=second), total, level, revision) for entity, second, total, level, revision in rows]
+    schema = {ENTITY: pl.String, AT: TIME, "total": pl.Float64, "level": pl.Float64, REVISION: pl.Int64}
+    return pl.DataFrame(told, schema=schema, orient="row")
+
+
+def naive(rows: list[Row], *, contract: Contract) -> list[tuple[Any, ...]]:
+    """The grid by the law, from a list that holds every reading."""
+    best: dict[tuple[str, int], dict[str, tuple[int, float]]] = defaultdict(dict)
+    for entity, second, total, level, revision in rows:
+        for name, value in zip(VALUES, (total, level), strict=True):
+            if value is not None:
+                told = best[entity, second]
+                told[name] = max(told.get(name, (revision, value)), (revision, value))
+    values = {name: {key: told[name][1] for key, told in sorted(best.items()) if name in told} for name in VALUES}
+    if contract.parameters["total"].aggregation == "counter":
+        values["total"] = rises(values["total"], since=60 * contract.parameters["total"].previous_steps)
+    steps: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for name in VALUES:
+        for (entity, second), value in values[name].items():
+            steps[entity, second // 60][name].append(value)
+    return sorted(
+        (entity, MIDNIGHT + timedelta(minutes=minute), sum(told["total"]) if told["total"] else None, mean(told["level"]))
+        for (entity, minute), told in steps.items()
+    )
+
+
+def mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def rises(values: dict[tuple[str, int], float], *, since: int) -> dict[tuple[str, int], float]:
+    found, before = {}, {}
+    for (entity, second), value in values.items():
+        last = before.get(entity)
+        if last is not None and second - last[0] <= since:
+            found[entity, second] = value if value < last[1] else value - last[1]
+        before[entity] = (second, value)
+    return found
+
+
+def grid_of(batches: list[list[Row]], *, contract: Contract) -> pl.DataFrame:
+    """The grid as it is stored after merging batch after batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(folder)
+        for batch in batches:
+            lake.merge_readings(frame_of(batch), contract=contract)
+        table = lake.open("grid")
+        empty = pl.DataFrame(schema={ENTITY: pl.String, AT: TIME, OBSERVED: pl.Boolean, "total": pl.Float64, "level": pl.Float64})
+        return empty if table is None else lake.scan(table).sort(ENTITY, AT).collect()
+
+
+def dealt(rows: list[Row], *, seed: int) -> list[list[Row]]:
+    """The same readings in another order, in other batches, some of them twice."""
+    chance = random.Random(seed)
+    cards = rows + chance.choices(rows, k=chance.randrange(len(rows) + 1))
+    chance.shuffle(cards)
+    batches: list[list[Row]] = [[] for _ in range(chance.randrange(1, 5))]
+    for card in cards:
+        chance.choice(batches).append(card)
+    return [batch for batch in batches if batch]
+
+
+# Sums of tenths in another order would differ in their last bits.
+VALUE = st.one_of(st.none(), st.sampled_from([0.0, -0.0, 0.1, 0.2, 0.3, 0.7, 5.0, 9.0]))
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["a/eu", "b/us"]), st.sampled_from([0, 10, 20, 60, 61, 120, 180, 240, 480]), VALUE, VALUE, st.integers(1, 3)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(rows=ROWS, seed=st.integers(0, 1000), total=st.sampled_from(["sum", "counter"]))
+def test_the_same_readings_make_the_same_grid_bit_for_bit(rows: list[Row], seed: int, total: str) -> None:
+    contract = a_contract(total=total)
+    first, second = grid_of([rows], contract=contract), grid_of(dealt(rows, seed=seed), contract=contract)
+    assert_frame_equal(first, second, check_exact=True, check_column_order=False)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(rows=ROWS, seed=st.integers(0, 1000), total=st.sampled_from(["sum", "counter"]))
+def test_the_grid_is_what_a_list_of_all_readings_says(rows: list[Row], seed: int, total: str) -> None:
+    contract = a_contract(total=total)
+    found = grid_of(dealt(rows, seed=seed), contract=contract).select(ENTITY, AT, "total", "level").rows()
+    expected = [row for row in naive(rows, contract=contract) if row[2:] != (None, None)]
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    for told, due in zip(found, expected, strict=True):
+        assert all(a == b if b is None else a == pytest.approx(b, rel=1e-12) for a, b in zip(told[2:], due[2:], strict=True)), (told, due)
