@@ -137,7 +137,7 @@ def whole_lines(text: Iterator[bytes], *, block_bytes: int = BLOCK_BYTES) -> Ite
     """
     waiting: list[bytes] = []
     size = 0
-    normal = _line_ends(text)
+    normal = _line_ends(_slices(text, size=block_bytes))
     while True:
         try:
             chunk = next(normal, None)
@@ -157,6 +157,12 @@ def whole_lines(text: Iterator[bytes], *, block_bytes: int = BLOCK_BYTES) -> Ite
     last = b"".join(waiting)
     if last:
         yield last if last.endswith(b"\n") else last + b"\n"
+
+
+def _slices(text: Iterator[bytes], *, size: int) -> Iterator[bytes]:
+    for chunk in text:
+        for start in range(0, len(chunk), size):
+            yield chunk[start : start + size]
 
 
 def _line_ends(text: Iterator[bytes]) -> Iterator[bytes]:
@@ -220,9 +226,7 @@ def _until_damage(state: _Unpacker, data: bytes) -> Iterator[bytes]:
 
 def _sips(first: bytes, chunks: Iterator[bytes], *, size: int) -> Iterator[bytes]:
     """Packed bytes by the few: what a broken stream still gives is not lost with what follows, and no bomb goes off at once."""
-    for chunk in itertools.chain((first,), chunks):
-        for start in range(0, len(chunk), size):
-            yield chunk[start : start + size]
+    return _slices(itertools.chain((first,), chunks), size=size)
 
 
 def _zstandard(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -107,6 +107,11 @@ def test_of_two_quotes_that_are_opened_apart_each_costs_its_own_row() -> None:
     assert ([row[0] for row in rows(found)], [row[0] for row in told(found)]) == ([2, 4], [1, 3])
 
 
+def test_a_line_end_of_two_bytes_may_come_in_two_chunks() -> None:
+    found = delimited(b"a\r\n" + b"1\r\n" * 3000, chunk=7)
+    assert len(rows(found)) == 3000
+
+
 def test_a_quote_within_a_field_is_a_character_of_it() -> None:
     assert rows(delimited(b'a,b\n5" pipe,2\n')) == [(1, '5" pipe', "2")]
 
