@@ -19,6 +19,8 @@ HELD_BYTES: Final = 1 << 27
 SHOWN: Final = 20_000
 """Characters of a damaged row that are kept."""
 INDEX: Final = pl.UInt32
+_MANY: Final = 100_000
+"""Of damaged rows: a part that has more of them than of others is not read to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +46,17 @@ def settled(pieces: Callable[[], Iterator[Piece]], *, name: str, held_bytes: int
 
     Raises:
         EmptySourceError: there is no row.
-        BadValueError: there is no row but damaged ones.
+        BadValueError: there is no row but damaged ones, or, of very many, more than half are.
     """
     held: list[pl.DataFrame] = []
     found: list[pl.DataFrame] = []
     types: dict[str, set[pl.DataType]] = {}
-    rows = size = 0
+    rows = bad = size = 0
     for piece in pieces():
         found.append(piece.damaged)
-        rows += piece.frame.height
+        rows, bad = rows + piece.frame.height, bad + piece.damaged.height
+        if bad > max(rows, _MANY):
+            raise nothing(name, damaged=pl.concat(found), rows=rows)
         for column, dtype in piece.frame.schema.items():
             types.setdefault(column, set()).add(dtype)
         size += int(piece.frame.estimated_size())
@@ -66,13 +70,14 @@ def settled(pieces: Callable[[], Iterator[Piece]], *, name: str, held_bytes: int
     return Opened(frame=_again(pieces, schema=schema), damaged=damaged)
 
 
-def nothing(name: str, *, damaged: pl.DataFrame) -> EmptySourceError | BadValueError:
-    """The error to raise for a part in which no row can be read."""
+def nothing(name: str, *, damaged: pl.DataFrame, rows: int = 0) -> EmptySourceError | BadValueError:
+    """The error to raise for a part in which no row can be read, or too few."""
     if not damaged.height:
         hint = "see whether the export ran; leave the file out if it is meant to be empty."
         return EmptySourceError(f"{name} holds no row.", hint=hint)
     first = damaged.row(0, named=True)
-    message = f"{name}: none of its {damaged.height} rows can be read; the first, row {first[ROW]}: {first[REASON]}."
+    told = f"{damaged.height} of its first {damaged.height + rows} rows cannot" if rows else f"none of its {damaged.height} rows can"
+    message = f"{name}: {told} be read; the first, row {first[ROW]}: {first[REASON]}."
     return BadValueError(message, hint="the file is damaged, still being written, or not what its ending says; export it again.")
 
 

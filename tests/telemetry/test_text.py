@@ -194,6 +194,13 @@ def test_text_that_cannot_be_read_at_all_is_refused_with_a_hint(content: bytes, 
         delimited(content)
 
 
+def test_a_part_of_which_very_many_rows_are_damaged_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("telemetry.pieces._MANY", 50)
+    assert delimited(HEALTHY + b"5\n" * 50, block_bytes=10).damaged.height == 50
+    with pytest.raises(BadValueError, match=r"5\d of its first 5\d rows cannot be read; the first, row 3: has 1 field"):
+        delimited(HEALTHY + b"5\n" * 60, block_bytes=10)
+
+
 def test_a_row_of_any_length_is_kept_up_to_a_length() -> None:
     found = delimited(HEALTHY + b'"' + b"x" * 100_000 + b"\n")
     assert told(found)[0][2] == f'"{"x" * 19_999} ... (100001 characters)'
