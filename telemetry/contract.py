@@ -47,6 +47,8 @@ class Contract(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     description: str = ""
+    reviewed: bool = True
+    """False in a draft that nobody has confirmed yet: `load` refuses it."""
     entity: Entity
     time: Time
     files: Files = Files()
@@ -118,7 +120,7 @@ class Contract(Section):
     @property
     def digest(self) -> str:
         """SHA-256 over the declared meaning (16 hex digits): equal for equal contracts, whatever their layout or comments."""
-        told = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        told = json.dumps(self.model_dump(mode="json", exclude={"reviewed"}), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -126,7 +128,8 @@ def load(path: Path) -> Contract:
     """The contract in a TOML file.
 
     Raises:
-        ContractError: the file is missing, no TOML, or does not say what a contract must; every problem is named at once.
+        ContractError: the file is missing, no TOML, does not say what a contract must (every problem is named at once), or is a draft
+            that nobody has reviewed.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -135,14 +138,18 @@ def load(path: Path) -> Contract:
         raise ContractError(path=str(path), problems=("there is no such file",), hint=hint) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ContractError(path=str(path), problems=(f"it is no TOML: {error}",)) from error
-    return parse(raw, path=str(path))
+    contract = parse(raw, path=str(path))
+    if not contract.reviewed:
+        hint = "settle every line marked REVIEW with someone who knows this telemetry, then delete the line `reviewed = false`."
+        raise ContractError(path=str(path), problems=("it is a draft that nobody has reviewed: reviewed = false",), hint=hint)
+    return contract
 
 
 def parse(raw: dict[str, Any], *, path: str = "<contract>") -> Contract:  # Any: TOML is what it is until validated
-    """The contract that a parsed TOML document declares.
+    """The contract that a parsed TOML document declares, be it reviewed or not.
 
     Raises:
-        ContractError: as `load`.
+        ContractError: it does not say what a contract must; every problem is named at once.
     """
     try:
         return Contract.model_validate(raw)

@@ -25,9 +25,18 @@ def test_the_least_contract_is_complete_by_its_defaults() -> None:
     assert parse(LEAST).gate.accuracy == 0.985
 
 
-@pytest.mark.parametrize("name", ["fleet", "smd"])
-def test_a_shipped_contract_loads(name: str) -> None:
-    assert load(CONTRACTS / f"{name}.toml").name == name
+def test_a_draft_that_nobody_has_reviewed_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    text = (CONTRACTS / "smd.toml").read_text()
+    draft = tmp_path / "draft.toml"
+    draft.write_text(f"reviewed = false\n{text}")
+    with pytest.raises(ContractError, match="draft that nobody has reviewed: reviewed = false\nHint: settle every line marked REVIEW"):
+        load(draft)
+    draft.write_text(f"reviewed = true\n{text}")
+    assert load(draft).digest == load(CONTRACTS / "smd.toml").digest
+
+
+def test_a_review_changes_nothing_of_what_a_contract_means() -> None:
+    assert parse(LEAST | {"reviewed": False}).digest == parse(LEAST).digest
 
 
 @pytest.mark.parametrize(
