@@ -15,11 +15,9 @@ from flows.retries import RETRY
 from flows.runs import Run, begin
 from flows.settings import Settings
 from telemetry import contract as contracts
-from telemetry.contract import Contract
-from telemetry.lake import Lake
-from telemetry.resample import entities_from, labels_from, to_grid
-from telemetry.schema import ENTITIES, ROW, SOURCE
-from telemetry.sources import SourceFile, read, scan
+from telemetry import ingestion
+from telemetry.feeds import find, public
+from telemetry.schema import ENTITIES
 
 
 class Ingested(BaseModel):
@@ -27,12 +25,19 @@ class Ingested(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    feed: str
     files: int
     files_known: int
+    files_failed: int
     rows_in: int
+    rows_accepted: int
+    rows_quarantined: int
+    rows_repeated: int
     rows_new: int
     rows_changed: int
-    rows_quarantined: int
+    undeclared: list[str]
+    clocks_apart: int
+    clock_example: str
     entities: int
     version: int | None
 
@@ -40,49 +45,46 @@ class Ingested(BaseModel):
     def told(self) -> str:
         """For a person."""
         rows = f"{self.rows_new:,} new rows of {self.rows_in:,} read, {self.entities} entities"
-        known = f", {self.files_known} of {self.files} files were known" if self.files_known else ""
-        return rows + known + (f", {self.rows_quarantined:,} rows quarantined" if self.rows_quarantined else "")
+        more = (
+            (self.files_known, f"{self.files_known} of {self.files} files were known"),
+            (self.files_failed, f"{self.files_failed} files cannot be read"),
+            (self.rows_quarantined, f"{self.rows_quarantined:,} rows quarantined"),
+            (self.rows_repeated, f"{self.rows_repeated:,} rows repeated"),
+            (self.clocks_apart, f"{self.clocks_apart:,} rows with two clocks that disagree"),
+        )
+        return ", ".join([rows, *(text for count, text in more if count)])
 
 
 @task(name="ingest files", **RETRY)
-def ingest_files(*, contract: str, source: str, labels: str | None = None) -> Ingested:
-    """Read every file of `source` that the lake does not know yet, and merge it into the grid. Safe to run again at any point."""
+def ingest_files(
+    *, contract: str, source: str, labels: str | None = None, since: datetime | None = None, until: datetime | None = None
+) -> Ingested:
+    """Read every part of `source` that the lake does not know yet, and merge it into the grid. Safe to run again at any point."""
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
     lake = lake_of(declared, settings=settings)
-    found = scan(Path(source), contract=declared)
-    known = lake.known_sources()
-    new = tuple(file for file in found.files if file.fingerprint not in known)
-    counts = (
-        _merge(new, declared=declared, lake=lake) if new else dict.fromkeys(("rows_in", "rows_new", "rows_changed", "rows_quarantined"), 0)
-    )
+    now = datetime.now(UTC)
+    feed = find(source, contract=declared, now=now)
+    done = ingestion.ingest(feed, contract=declared, lake=lake, now=now, since=since, until=until)
     if labels is not None:
         lake.merge_labels(pl.read_parquet(labels))
     return Ingested(
-        files=len(found.files),
-        files_known=len(found.files) - len(new),
+        feed=done.feed,
+        files=done.parts,
+        files_known=done.parts_known,
+        files_failed=done.parts_failed,
+        rows_in=done.rows_in,
+        rows_accepted=done.rows_accepted,
+        rows_quarantined=done.rows_quarantined,
+        rows_repeated=done.rows_repeated,
+        rows_new=done.rows_new,
+        rows_changed=done.rows_changed,
+        undeclared=list(done.undeclared),
+        clocks_apart=done.clocks_apart,
+        clock_example=done.clock_example,
         entities=lake.read("entities", schema=ENTITIES).select(pl.len()).collect().item(),
         version=lake.version("grid"),
-        **counts,
     )
-
-
-def _merge(files: tuple[SourceFile, ...], *, declared: Contract, lake: Lake) -> dict[str, int]:
-    """The grid first, the list of known files last: a kill in between costs a second reading, never a row."""
-    readings = read(files, contract=declared, now=datetime.now(UTC))
-    frame = readings.frame
-    merged = lake.merge_grid(to_grid(frame, contract=declared).collect(), contract=declared)
-    lake.merge("quarantine", readings.quarantine, keys=(SOURCE, ROW))
-    lake.see(entities_from(frame))
-    if declared.label_column:
-        lake.merge_labels(labels_from(frame, contract=declared))
-    lake.remember(readings.files, at=datetime.now(UTC))
-    return {
-        "rows_in": readings.rows_in,
-        "rows_new": merged.rows_new,
-        "rows_changed": merged.rows_changed,
-        "rows_quarantined": readings.quarantine.height,
-    }
 
 
 @flow(name="ingest", log_prints=True)
@@ -117,5 +119,5 @@ def ingest_stage(run: Run, *, contract: str, source: str, labels: str | None = N
     with run.stage("ingest") as stage:
         done = ingest_files(contract=contract, source=source, labels=labels)
         stage.note = done.told
-        tell_table("ingest", rows=[done.model_dump()], description=f"Ingested from {source}")
+        tell_table("ingest", rows=[done.model_dump()], description=f"Ingested from {public(source)}")
     return done

@@ -38,7 +38,7 @@ def canonical(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame
         names: the parameters.
     """
     kept = readings.filter(pl.any_horizontal(pl.col(names).is_not_null()))
-    if _told_once(kept):
+    if told_once(kept):
         return kept
     several = pl.struct(ENTITY, AT).is_duplicated()
     single, repeated = kept.filter(~several), kept.filter(several)
@@ -51,7 +51,7 @@ def canonical(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame
 
 def settled(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:
     """One row for each entity and instant, from `canonical` readings; `revision` is null where several make it up."""
-    if _told_once(readings):
+    if told_once(readings):
         return readings
     ordered = readings.sort(ENTITY, AT, REVISION)
     alone = pl.when(pl.len() == 1).then(pl.col(REVISION).first()).alias(REVISION)
@@ -137,17 +137,17 @@ def kept_apart(readings: pl.DataFrame, *, of: pl.DataFrame, contract: Contract) 
     return readings.with_columns(step).join(apart, on=[ENTITY, STEP], how="semi").drop(STEP)
 
 
-def _told_once(readings: pl.DataFrame) -> bool:
-    """Whether no entity has two rows for one instant; sorted rows are not hashed."""
-    if readings.height < 2:
+def told_once(rows: pl.DataFrame, *, by: tuple[str, ...] = (ENTITY, AT)) -> bool:
+    """Whether no two rows are the same in `by`; sorted rows are not hashed."""
+    if rows.height < 2:
         return True
-    if readings[ENTITY].is_sorted() or readings[AT].is_sorted():
-        first, second = (ENTITY, AT) if readings[ENTITY].is_sorted() else (AT, ENTITY)
-        same = pl.col(first) == pl.col(first).shift()
-        rising = readings.select((~same | (pl.col(second) > pl.col(second).shift())).fill_null(value=True).all()).item()
-        if rising:
-            return True
-    return not readings.select(pl.struct(ENTITY, AT).is_duplicated().any()).item()
+    if len(by) == 2:
+        first, second = by if rows[by[0]].is_sorted() else by[::-1]
+        if rows[first].is_sorted():
+            changes = pl.col(first) != pl.col(first).shift()
+            if rows.select((changes | (pl.col(second) > pl.col(second).shift())).fill_null(value=True).all()).item():
+                return True
+    return not bool(rows.select(pl.struct(by).is_duplicated().any()).item())
 
 
 def _risen(readings: pl.DataFrame, *, contract: Contract, how: dict[str, Aggregation]) -> pl.DataFrame:

@@ -1,21 +1,24 @@
-"""How each column of a source file is read, and what may be wrong with a row of it."""
+"""How each column of a part is read, and what may be wrong with a row of it."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
 
-from telemetry.contract import Contract
-from telemetry.schema import AT, COHORT, ENTITY, LABEL, TIME, Schema
-from telemetry.sections import Parameter
-from telemetry.times import implausible, instants
-from telemetry.units import conversion
+from telemetry.contract import RESERVED, Contract
+from telemetry.feeds import ROW_INDEX
+from telemetry.schema import AT, COHORT, ENTITY, LABEL
+from telemetry.sections import Time
+from telemetry.times import Instants, implausible, instants
 
 EVERYONE: Final = "all"
 """The cohort of all entities where the contract declares none."""
 NO_NUMBER: Final = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none")
 """Texts that mean 'not observed' where a number is expected."""
+NUMBER: Final = "a finite number or nothing"
 _TRUE: Final = ("1", "1.0", "true", "True", "TRUE")
 _FALSE: Final = ("0", "0.0", "false", "False", "FALSE")
 _NEVER: Final = pl.lit(value=False)
@@ -32,62 +35,127 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How the rows of one file are read.
+    """How the rows of one part are read.
 
     Attributes:
-        outputs: the columns of `readings_schema`, each under its name as `output` gives it.
-        checks: what may be wrong, told by the file's own columns and the outputs; the first that fails is the row's reason.
-        naive: true where a time carries no zone and none is declared.
+        outputs: the columns of a reading but its time, each under its name as `output` gives it.
+        time: its instant.
+        checks: what may be wrong, told by the part's own columns and the outputs; the first that fails is the row's reason.
+        clock: true where the second clock disagrees with the first, or cannot be read; null without one.
+        undeclared: columns that the contract does not name.
+        evolved: those of them that are kept, under the name by which they are.
     """
 
-    outputs: tuple[pl.Expr, ...]
+    outputs: dict[str, pl.Expr]
+    time: Instants
     checks: tuple[Check, ...]
-    naive: pl.Expr
-
-
-def readings_schema(contract: Contract) -> Schema:
-    """`entity, cohort, at`, every parameter, and `label` if the contract names a label column."""
-    label = {LABEL: pl.Boolean} if contract.label_column else {}
-    return {ENTITY: pl.String, COHORT: pl.String, AT: TIME, **dict.fromkeys(contract.names, pl.Float64), **label}
+    clock: pl.Expr | None
+    undeclared: tuple[str, ...]
+    evolved: dict[str, str]
 
 
 def output(name: str) -> str:
-    """A reading's column beside those of the file, which may have the same name."""
+    """A reading's column beside those of the part, which may have the same name."""
     return f"__read__{name}"
 
 
+def time_column(contract: Contract) -> str:
+    """The column that tells the time; the rows' own numbers where none does."""
+    return contract.time.column or ROW_INDEX
+
+
 def required(contract: Contract, *, of_path: dict[str, str]) -> tuple[str, ...]:
-    """The columns without which a file cannot be read; labels may be told for a part of the files only."""
+    """The columns without which a part cannot be read; labels may be told for some parts only."""
     keys = (*contract.entity.keys, *filter(None, (contract.entity.cohort,)))
-    names = [parameter.column or name for name, parameter in contract.parameters.items()]
-    return tuple(dict.fromkeys([*(key for key in keys if key not in of_path), contract.time.column, *names]))
+    layout = contract.layout
+    if layout.kind == "long":
+        names = [name for name in (layout.parameter_column, layout.value_column, layout.unit_column) if name]
+    else:
+        names = [parameter.column or name for name, parameter in contract.parameters.items()]
+    clock = () if contract.time.clock is None else (contract.time.clock.column,)
+    return tuple(dict.fromkeys([*(key for key in keys if key not in of_path), *filter(None, (contract.time.column,)), *clock, *names]))
 
 
 def plan(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str], now: datetime | None) -> Plan:
     """How rows with these columns are read.
 
     Args:
-        columns: the file's own; all that are `required` are there.
+        columns: the part's own; all that are `required` are there.
         contract: what they mean.
-        of_path: key columns that the file's path tells.
+        of_path: key columns that the part's name tells.
         now: for what is a plausible time.
     """
-    keys, checks = _keys(columns, contract=contract, of_path=of_path)
-    time = instants(contract.time.column, dtype=columns[contract.time.column], time=contract.time)
+    outputs, checks = _keys(columns, contract=contract, of_path=of_path)
+    column = time_column(contract)
+    time = instants(column, dtype=columns[column], time=contract.time)
     at = pl.col(output(AT))
-    checks.append(Check(column=contract.time.column, fails=at.is_null(), expected=time.expected))
+    checks.append(Check(column=column, fails=at.is_null(), expected=time.expected))
     plausible = f"{time.expected}, after 1990 and not in the future"
-    checks.append(Check(column=contract.time.column, fails=implausible(at, now=now), expected=plausible))
-    outputs = {**keys, AT: time.at}
-    for name, parameter in contract.parameters.items():
-        column = parameter.column or name
-        outputs[name] = _number(column, dtype=columns[column], parameter=parameter)
-        checks.append(_number_check(column, dtype=columns[column], name=name))
+    checks.append(Check(column=column, fails=implausible(at, now=now), expected=plausible))
+    known = {*required(contract, of_path=of_path), *of_path, contract.label_column, ROW_INDEX}
+    undeclared = tuple(name for name in columns if name not in known)
+    evolved = fit_names(undeclared, contract=contract) if contract.new_columns == "evolve" and contract.layout.kind == "wide" else {}
+    if contract.layout.kind == "wide":
+        for name, parameter in contract.parameters.items():
+            source = parameter.column or name
+            outputs[name] = _number(source, dtype=columns[source], contract=contract, name=name)
+            checks.append(_number_check(source, dtype=columns[source], name=name))
+        for source, name in evolved.items():
+            value = number(source, dtype=columns[source], decimal_comma=contract.files.decimal_comma)
+            outputs[name] = pl.when(value.is_finite()).then(value)
     if contract.label_column:
         outputs[LABEL], check = _label(contract.label_column, dtype=columns.get(contract.label_column))
         checks.append(check)
-    told = tuple(value.alias(output(name)) for name, value in outputs.items())
-    return Plan(outputs=told, checks=tuple(checks), naive=time.naive)
+    clock = _apart(columns, contract=contract) if contract.time.clock else None
+    return Plan(outputs=outputs, time=time, checks=tuple(checks), clock=clock, undeclared=undeclared, evolved=evolved)
+
+
+def fit_names(told: Iterable[str], *, contract: Contract) -> dict[str, str]:
+    """The names under which undeclared columns are kept: letters, digits and _, none that means something else."""
+    fit: dict[str, str] = {}
+    for name in told:
+        plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "column"
+        plain = plain if plain[0].isalpha() else f"column_{plain}"
+        while plain in contract.parameters or plain.lower() in RESERVED or plain in fit.values():
+            plain += "_"
+        fit[name] = plain
+    return fit
+
+
+def number(column: str, *, dtype: pl.DataType, decimal_comma: bool) -> pl.Expr:
+    """The number that a cell tells, null where there is none."""
+    if dtype == pl.String:
+        text = pl.col(column).str.strip_chars()
+        text = text.str.replace(",", ".", literal=True) if decimal_comma else text
+        return text.cast(pl.Float64, strict=False).fill_nan(None)
+    if dtype.is_float():
+        return pl.col(column).cast(pl.Float64).fill_nan(None)
+    if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
+        return pl.col(column).cast(pl.Float64)
+    return pl.lit(None, dtype=pl.Float64)
+
+
+def number_fails(column: str, *, dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
+    """True where a cell tells neither a finite number nor nothing."""
+    source = pl.col(column)
+    if dtype == pl.String:
+        no_number = value.is_null() & source.is_not_null() & ~source.str.strip_chars().is_in(NO_NUMBER)
+    elif dtype.is_float():
+        no_number = _NEVER  # a NaN is nothing
+    elif dtype.is_integer():
+        return _NEVER
+    else:
+        no_number = value.is_null() & source.is_not_null()
+    return no_number | value.is_infinite()
+
+
+def _apart(columns: pl.Schema, *, contract: Contract) -> pl.Expr:
+    clock = contract.time.clock
+    assert clock is not None  # noqa: S101  (asked by the caller)
+    other = Time(column=clock.column, format=clock.format, zone=contract.time.zone)
+    second = instants(clock.column, dtype=columns[clock.column], time=other).at
+    near = (second - pl.col(output(AT))).abs() <= timedelta(seconds=clock.tolerance_seconds)
+    return ~near.fill_null(value=False)
 
 
 def _keys(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str]) -> tuple[dict[str, pl.Expr], list[Check]]:
@@ -110,29 +178,17 @@ def _text(column: str, *, dtype: pl.DataType) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 
-def _number(column: str, *, dtype: pl.DataType, parameter: Parameter) -> pl.Expr:
+def _number(column: str, *, dtype: pl.DataType, contract: Contract, name: str) -> pl.Expr:
     """The value in the parameter's canonical unit, null where there is no number."""
-    unit = conversion(source=parameter.source_unit or parameter.unit, canonical=parameter.unit)
-    if dtype == pl.String:
-        number = pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
-    elif dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
-        number = pl.col(column).cast(pl.Float64)
-    else:
-        number = pl.lit(None, dtype=pl.Float64)
-    value = number.fill_nan(None)
+    parameter = contract.parameters[name]
+    unit = contract.conversion(name, source=parameter.source_unit or parameter.unit)
+    value = number(column, dtype=dtype, decimal_comma=contract.files.decimal_comma)
     return value if unit.factor == 1.0 and unit.offset == 0.0 else value * unit.factor + unit.offset
 
 
 def _number_check(column: str, *, dtype: pl.DataType, name: str) -> Check:
     """That there was a finite number, or nothing."""
-    source, value = pl.col(column), pl.col(output(name))
-    if dtype == pl.String:
-        no_number = value.is_null() & source.is_not_null() & ~source.str.strip_chars().is_in(NO_NUMBER)
-    elif dtype.is_float():
-        no_number = _NEVER  # a NaN is nothing
-    else:
-        no_number = value.is_null() & source.is_not_null()
-    return Check(column=column, fails=no_number | value.is_infinite(), expected="a finite number or nothing")
+    return Check(column=column, fails=number_fails(column, dtype=dtype, value=pl.col(output(name))), expected=NUMBER)
 
 
 def _label(column: str, *, dtype: pl.DataType | None) -> tuple[pl.Expr, Check]:

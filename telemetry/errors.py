@@ -6,6 +6,7 @@ TidewatchError
 │   ├── SourceMissingError
 │   ├── EmptySourceError
 │   ├── MissingColumnError
+│   ├── NewColumnsError      columns that the contract does not name, where new ones are frozen
 │   ├── BadValueError        text in a number, a time that cannot be read
 │   └── NaiveTimeError       a time without a zone, and none declared
 ├── UnitError                a unit that is unknown or of another dimension
@@ -69,6 +70,17 @@ class MissingColumnError(SourceError):
         super().__init__(
             f"{source} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has {', '.join(found)}.",
             hint="name the column in the contract as the source spells it (parameters.<name>.column), or fix the export.",
+        )
+
+
+class NewColumnsError(SourceError):
+    """The source has columns that the contract does not name, and does not allow."""
+
+    def __init__(self, *, source: str, columns: tuple[str, ...]) -> None:
+        self.source, self.columns = source, columns
+        super().__init__(
+            f"{source} has {', '.join(columns)}, which the contract does not name; new columns are frozen.",
+            hint="declare them under [parameters], or set new_columns to 'discard' (pass over and tell) or 'evolve' (keep as they are).",
         )
 
 

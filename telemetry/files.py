@@ -4,27 +4,23 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import polars as pl
-
 from telemetry.contract import Contract
-from telemetry.errors import EmptySourceError, SourceError, SourceMissingError
-from telemetry.feeds import ROW_INDEX, Opened, Part, Parts, local, public
+from telemetry.errors import SourceError, SourceMissingError
+from telemetry.feeds import Opened, Part, Parts, local, public
 from telemetry.fingerprints import fingerprint
-from telemetry.formats import ENDINGS, Format, format_of, opened, refusals, separator_of
+from telemetry.formats import ENDINGS, Format, format_of, opened, separator_of
 from telemetry.stores import Stored, objects
 from telemetry.survey import Survey, digest_of, survey
 
 NEVER_READ: Final = "truth"
 """A folder of this name holds what a simulator knows and a source does not tell."""
 _CHUNK_BYTES: Final = 1 << 20
-__all__ = ["NEVER_READ", "ROW_INDEX", "FileSource", "Source", "SourceFile", "columns_of_path", "no_rows", "open_lazily", "reading", "scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -195,48 +191,3 @@ def _nothing(location: str, *, candidates: tuple[str, ...], pattern: str | None)
         return SourceMissingError(message, hint="path_pattern is searched in the path as shown here; widen it, or name another source.")
     hint = f"name a file, folder or glob with {', '.join(ENDINGS)} files (folders named '{NEVER_READ}' are not read)."
     return SourceMissingError(f"There is no telemetry at {location}.", hint=hint)
-
-
-# What follows is asked for by `telemetry.sources` until it reads parts.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
-    """One file of a source."""
-
-    path: Path
-    name: str
-    fingerprint: str
-    part: Part
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The files that the contract wants."""
-
-    files: tuple[SourceFile, ...]
-    passed_over: int
-    copies: tuple[str, ...]
-
-
-def scan(source: Path, *, contract: Contract) -> Source:
-    """The files of `source` that match the contract's path pattern."""
-    found = FileSource(str(source), contract=contract).parts(since=None, until=None)
-    root = source if source.is_dir() else Path()
-    files = tuple(SourceFile(path=root / part.name, name=part.name, fingerprint=part.fingerprint, part=part) for part in found.parts)
-    return Source(files=files, passed_over=found.passed_over, copies=found.copies)
-
-
-def open_lazily(file: SourceFile) -> pl.LazyFrame:
-    """The file's columns and ROW_INDEX."""
-    return file.part.open().frame
-
-
-def reading(file: SourceFile) -> AbstractContextManager[None]:
-    """Whatever the reader of a format has to say against the file."""
-    return refusals(file.name, told=file.part.kind)
-
-
-def no_rows(file: SourceFile) -> EmptySourceError:
-    """The error to raise for a file without a row."""
-    return EmptySourceError(f"{file.name} holds no row.", hint="see whether the export ran; leave the file out if it is meant to be empty.")

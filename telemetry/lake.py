@@ -31,7 +31,11 @@ from telemetry.schema import (
     LAST_SEEN,
     NEWEST,
     OBSERVED,
+    QUARANTINED,
+    RESOLVED,
     REVISION,
+    ROW,
+    SOURCE,
     SOURCES,
     START,
     TIME,
@@ -164,6 +168,28 @@ class Lake(Tables):
     def remember(self, parts: pl.DataFrame) -> None:
         """Note that parts (SOURCES) were ingested; to be called after their rows are in the grid."""
         self.merge("sources", conform(parts, SOURCES, name="sources"), keys=(FINGERPRINT,))
+
+    def quarantine(self, rows: pl.DataFrame) -> None:
+        """Merge QUARANTINED: a row that is refused again keeps the instant at which it was first, and is open again."""
+        conform(rows, QUARANTINED, name="quarantine")
+
+        def refused(table: DeltaTable | None) -> int:
+            kept = self.rows(table, schema=QUARANTINED).select(FINGERPRINT, ROW, pl.col(AT).alias(_OLD))
+            told = rows.join(kept, on=[FINGERPRINT, ROW], how="left").with_columns(pl.coalesce(_OLD, AT).alias(AT))
+            return self.upsert("quarantine", told.select(list(QUARANTINED)), opened=table, keys=(FINGERPRINT, ROW))
+
+        self.commit("quarantine", refused)
+
+    def resolve(self, *, names: list[str], feed: str, at: datetime) -> None:
+        """Note that parts which could not be read at all (row 0 of their names) have been read after all."""
+
+        def resolved(table: DeltaTable | None) -> int:
+            rows = self.rows(table, schema=QUARANTINED)
+            late = rows.filter(pl.col(FEED) == feed, pl.col(SOURCE).is_in(names), pl.col(ROW) == 0, pl.col(RESOLVED).is_null())
+            told = late.with_columns(pl.lit(at).cast(TIME).alias(RESOLVED))
+            return self.upsert("quarantine", told, opened=table, keys=(FINGERPRINT, ROW)) if told.height else 0
+
+        self.commit("quarantine", resolved)
 
     def mark(self, *, feed: str, newest: datetime, at: datetime) -> None:
         """Note how far a feed has come; it never goes back."""

@@ -11,7 +11,22 @@ import polars as pl
 
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError
-from telemetry.schema import AT, COHORT, END, ENTITIES, ENTITY, FIRST_SEEN, KIND, LABEL, LABELS, OBSERVED, START, conform, grid_schema
+from telemetry.schema import (
+    AT,
+    COHORT,
+    END,
+    ENTITIES,
+    ENTITY,
+    FIRST_SEEN,
+    KIND,
+    LABEL,
+    LABELS,
+    LAST_SEEN,
+    OBSERVED,
+    START,
+    conform,
+    grid_schema,
+)
 from telemetry.sections import Parameter
 
 LABELLED: Final = "labelled"
@@ -93,9 +108,10 @@ def labels_from(readings: pl.LazyFrame, *, contract: Contract) -> pl.DataFrame:
 
 
 def entities_from(readings: pl.LazyFrame) -> pl.DataFrame:
-    """Who is in `readings`, of which cohort, and since when: ENTITIES, sorted by entity."""
-    cohort = pl.col(COHORT).sort_by(AT).last()
-    seen = readings.group_by(ENTITY).agg(cohort, pl.col(AT).min().alias(FIRST_SEEN)).sort(ENTITY).collect()
+    """Who is in `readings`, of which cohort, since when and until when: ENTITIES, sorted by entity."""
+    newest = readings.group_by(ENTITY).agg(pl.col(AT).min().alias(FIRST_SEEN), pl.col(AT).max().alias(LAST_SEEN))
+    cohorts = readings.group_by(ENTITY, COHORT).agg(pl.col(AT).max()).group_by(ENTITY).agg(pl.col(COHORT).sort_by(AT, COHORT).last())
+    seen = newest.join(cohorts, on=ENTITY).select(list(ENTITIES)).sort(ENTITY).collect(engine="in-memory")
     return conform(seen, ENTITIES, name="entities")
 
 

@@ -1,38 +1,30 @@
-"""Source files -> readings: rows as they arrived, keyed by entity and UTC time, in the parameters' canonical units.
+"""Parts of a feed -> readings: rows keyed by entity and UTC time, in the parameters' canonical units.
 
-A row that cannot be read goes to the quarantine with its file, row number, reason and text: rows in = readings + quarantined.
+A row that cannot be read goes to the quarantine with its part, row number, reason and text. Every row is accounted for:
+rows in = accepted + quarantined + repeated.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import polars as pl
 
-from telemetry.columns import Check, output, plan, readings_schema, required
+from telemetry.columns import Plan, output, plan, required, time_column
 from telemetry.contract import Contract
-from telemetry.errors import BadValueError, MissingColumnError, NaiveTimeError
-from telemetry.files import ROW_INDEX, SourceFile, columns_of_path, no_rows, open_lazily, reading, scan
-from telemetry.schema import (
-    AT,
-    ENTITY,
-    FINGERPRINT,
-    QUARANTINE,
-    REASON,
-    ROW,
-    ROWS_IN,
-    ROWS_QUARANTINED,
-    SOURCE,
-    SOURCES,
-    TEXT,
-    conform,
-)
+from telemetry.errors import BadValueError, MissingColumnError, NaiveTimeError, NewColumnsError
+from telemetry.feeds import ROW_INDEX, Part
+from telemetry.files import columns_of_path
+from telemetry.formats import refusals
+from telemetry.layouts import melted, pivoted
+from telemetry.pieces import nothing
+from telemetry.repeats import settle
+from telemetry.schema import AT, COHORT, ENTITY, FINGERPRINT, LABEL, QUARANTINE, REASON, REVISION, ROW, SOURCE, TEXT
 
-__all__ = ["Readings", "SourceFile", "read", "scan"]
-
+BATCH_ROWS: Final = 1_000_000
 _FAULT: Final = "__fault__"
-_NAIVE: Final = "__naive__"
 _FOUND: Final = "__found__"
 _MOST_UNREADABLE: Final = 0.5
 
@@ -40,113 +32,172 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Readings:
-    """What came out of source files.
+class Batch:
+    """What came out of some rows of a part.
 
     Attributes:
-        frame: `telemetry.columns.readings_schema`: entity, cohort, at, every parameter as Float64 in its canonical unit (null =
-            not observed), and `label` (null where a file tells none) if the contract names a label column.
-        quarantine: QUARANTINE, the rows that could not be read; ROW counts data rows from 1, without a CSV's header.
-        files: SOURCES without `at`, one row a file.
-        rows_in: rows of the files: those of `frame` and those of `quarantine`.
-        repeated: rows beyond the first of the same entity and instant; the grid aggregates them.
+        frame: entity, cohort, at, every parameter as Float64 in its canonical unit (null = not observed), undeclared columns that are
+            kept, `label` (null where the part tells none) if the contract names a label column, and revision; one row for each entity
+            and instant.
+        quarantine: QUARANTINE, the rows that could not be read; ROW counts data rows from 1, without a header.
+        rows_in: rows of the part.
+        accepted: those that `frame` is made of.
+        repeated: those that say word for word what another one says.
+        undeclared: columns (in the long layout: parameters) that the contract does not name.
+        clocks_apart: rows whose second clock disagrees with the first.
+        clock_example: what the first of them says; empty if there is none.
     """
 
-    frame: pl.LazyFrame
-    quarantine: pl.DataFrame
-    files: pl.DataFrame
-    rows_in: int
-    repeated: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FileReadings:
     frame: pl.DataFrame
     quarantine: pl.DataFrame
+    rows_in: int
+    accepted: int
+    repeated: int
+    undeclared: tuple[str, ...] = ()
+    clocks_apart: int = 0
+    clock_example: str = ""
 
 
-def read(files: tuple[SourceFile, ...], *, contract: Contract, now: datetime | None = None) -> Readings:
-    """The readings of `files`, and the rows that are none.
+def read(part: Part, *, contract: Contract, now: datetime | None = None, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
+    """The readings of a part, batch by batch, and the rows that are none.
 
     Args:
-        files: as `telemetry.files.scan` found them.
+        part: as a source tells it.
         contract: says which columns are the keys, the time and the parameters, and in which units.
         now: times more than a day after it are quarantined.
+        batch_rows: how many rows are held at a time.
 
     Raises:
-        MissingColumnError: a file lacks a column that the contract names.
-        EmptySourceError: a file holds no row.
+        MissingColumnError: the part lacks a column that the contract names.
+        NewColumnsError: it has one that the contract does not name, and new columns are frozen.
+        EmptySourceError: it holds no row.
         NaiveTimeError: times come without a zone, and the contract declares none.
-        BadValueError: a file is damaged, or more than half of its rows cannot be read.
+        BadValueError: it is damaged, or more than half of its first rows cannot be read.
     """
-    parts = [_read_file(file, contract=contract, now=now) for file in files]
-    schema = readings_schema(contract)
-    frame = conform(pl.concat([pl.DataFrame(schema=schema), *(part.frame for part in parts)]), schema, name="readings")
-    quarantine = pl.concat([pl.DataFrame(schema=QUARANTINE), *(part.quarantine for part in parts)])
-    counts = {
-        SOURCE: [file.name for file in files],
-        FINGERPRINT: [file.fingerprint for file in files],
-        ROWS_IN: [part.frame.height + part.quarantine.height for part in parts],
-        ROWS_QUARANTINED: [part.quarantine.height for part in parts],
-    }
-    rows_in = frame.height + quarantine.height
-    logger.info("read %d rows of %d files, %d quarantined", rows_in, len(files), quarantine.height)
-    return Readings(
-        frame=frame.lazy(),
-        quarantine=conform(quarantine, QUARANTINE, name="quarantine"),
-        files=pl.DataFrame(counts, schema={column: dtype for column, dtype in SOURCES.items() if column != AT}),
-        rows_in=rows_in,
-        repeated=frame.height - frame.select(ENTITY, AT).unique().height,
-    )
+    of_path = columns_of_path(part.name, pattern=contract.entity.path_pattern)
+    with refusals(part.name, told=part.kind):
+        opened = part.open()
+        columns = opened.frame.collect_schema()
+    missing = tuple(name for name in required(contract, of_path=of_path) if name not in columns)
+    if missing:
+        raise MissingColumnError(source=part.name, missing=missing, found=tuple(c for c in columns if c != ROW_INDEX))
+    how = plan(columns, contract=contract, of_path=of_path, now=now)
+    if how.undeclared and contract.new_columns == "freeze":
+        raise NewColumnsError(source=part.name, columns=how.undeclared)
+    reader = _Reader(part=part, contract=contract, how=how)
+    damaged = opened.damaged
+    for raw in _batches(opened.frame, part=part, rows=batch_rows):
+        yield reader.batch(raw, damaged=damaged)
+        damaged = damaged.clear()
+    if not reader.rows:
+        raise nothing(part.name, damaged=damaged)
 
 
-def _read_file(file: SourceFile, *, contract: Contract, now: datetime | None) -> _FileReadings:
-    of_path = columns_of_path(file.name, pattern=contract.entity.path_pattern)
-    raw = open_lazily(file)
-    with reading(file):
-        columns = raw.collect_schema()
-        missing = tuple(name for name in required(contract, of_path=of_path) if name not in columns)
-        if missing:
-            raise MissingColumnError(source=file.name, missing=missing, found=tuple(c for c in columns if c != ROW_INDEX))
-        how = plan(columns, contract=contract, of_path=of_path, now=now)
-        fault = pl.coalesce(pl.when(check.fails).then(pl.lit(number, dtype=pl.UInt16)) for number, check in enumerate(how.checks))
-        kept = [pl.col(output(name)).alias(name) for name in readings_schema(contract)]
-        judged = raw.with_columns(how.outputs).select(ROW_INDEX, *kept, fault.alias(_FAULT), how.naive.alias(_NAIVE)).collect()
-        if not judged.height:
-            raise no_rows(file)
-        naive = judged.filter(_NAIVE).select(ROW_INDEX)
-        if naive.height:
-            raise _naive(file, raw=raw, row=naive.head(1), column=contract.time.column)
-        faulty = judged.filter(pl.col(_FAULT).is_not_null()).select(ROW_INDEX, _FAULT)
-        quarantine = _quarantine(file, raw=raw, faulty=faulty, checks=how.checks)
-    if quarantine.height > _MOST_UNREADABLE * judged.height:
-        raise _unreadable(file, quarantine=quarantine, rows=judged.height)
-    readable = judged.filter(pl.col(_FAULT).is_null()) if faulty.height else judged
-    return _FileReadings(frame=readable.select(list(readings_schema(contract))), quarantine=quarantine)
+def _batches(frame: pl.LazyFrame, *, part: Part, rows: int) -> Iterator[pl.DataFrame]:
+    with refusals(part.name, told=part.kind):
+        batches = iter(frame.collect_batches(chunk_size=rows))
+    while True:
+        with refusals(part.name, told=part.kind):
+            raw = next(batches, None)
+        if raw is None:
+            return
+        yield raw
 
 
-def _quarantine(file: SourceFile, *, raw: pl.LazyFrame, faulty: pl.DataFrame, checks: tuple[Check, ...]) -> pl.DataFrame:
-    """The faulty rows as they stood in the file, read a second time: only they pay for their text."""
-    if not faulty.height:
-        return pl.DataFrame(schema=QUARANTINE)
-    columns = raw.collect_schema()
-    found = pl.coalesce(
-        pl.when(pl.col(_FAULT) == number).then(_shown(check.column, dtype=columns[check.column]))
-        for number, check in enumerate(checks)
-        if check.column in columns
-    ).fill_null("nothing")
-    told = {number: (f"column '{check.column}' has ", f", expected {check.expected}") for number, check in enumerate(checks)}
-    before, after = ({number: parts[side] for number, parts in told.items()} for side in (0, 1))
-    fault = pl.col(_FAULT)
-    reason = pl.concat_str(fault.replace_strict(before), pl.col(_FOUND), fault.replace_strict(after))
-    plain = [name for name, dtype in columns.items() if name != ROW_INDEX and dtype != pl.Binary]
-    return (
-        raw.join(faulty.lazy(), on=ROW_INDEX)
-        .select(ROW_INDEX, _FAULT, found.alias(_FOUND), pl.struct(plain).struct.json_encode().alias(TEXT))
-        .sort(ROW_INDEX)
-        .select(pl.lit(file.name).alias(SOURCE), pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW), reason.alias(REASON), TEXT)
-        .collect()
-    )
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """How the batches of one part are read, and how many rows there were."""
+
+    part: Part
+    contract: Contract
+    how: Plan
+    rows: int = field(default=0)
+
+    def batch(self, raw: pl.DataFrame, *, damaged: pl.DataFrame) -> Batch:
+        told = self._timed(raw)
+        faulty = told.filter(pl.any_horizontal(check.fails for check in self.how.checks))
+        refused = self._refused(faulty) if faulty.height else _nothing_refused()
+        sound = told.join(faulty.select(ROW_INDEX), on=ROW_INDEX, how="anti", maintain_order="left") if faulty.height else told
+        apart = sound.filter(self.how.clock) if self.how.clock is not None else sound.clear()
+        undeclared = self.how.undeclared
+        if self.contract.layout.kind == "long":
+            rows = melted(sound, contract=self.contract, part=self.part.name)
+            undeclared, refused = rows.undeclared, pl.concat([refused, rows.refused])
+            settled = settle(rows.frame, by=(ENTITY, AT, rows.name), contract=self.contract)
+            frame = pivoted(settled.frame, names=rows.names, name=rows.name)
+        else:
+            names = tuple(name for name in self.how.outputs if name not in (ENTITY, COHORT, LABEL))
+            label = (LABEL,) if self.contract.label_column else ()
+            kept = [pl.col(output(name)).alias(name) for name in (ENTITY, COHORT, AT, *names, *label)]
+            settled = settle(sound.select(ROW_INDEX, *kept), by=(ENTITY, AT), contract=self.contract)
+            frame = settled.frame
+        refused = pl.concat([refused, settled.refused])
+        quarantine = self._quarantine(raw, refused=refused, damaged=damaged)
+        rows_in = raw.height + damaged.height
+        if not self.rows and quarantine.height > _MOST_UNREADABLE * rows_in:
+            raise _unreadable(self.part, quarantine=quarantine, rows=rows_in)
+        self.rows += rows_in
+        return Batch(
+            frame=frame.drop(ROW_INDEX, strict=False).with_columns(pl.lit(self.part.revision, dtype=pl.Int64).alias(REVISION)),
+            quarantine=quarantine,
+            rows_in=rows_in,
+            accepted=rows_in - quarantine.height - settled.repeated,
+            repeated=settled.repeated,
+            undeclared=undeclared,
+            clocks_apart=apart.height,
+            clock_example=self._example(apart),
+        )
+
+    def _timed(self, raw: pl.DataFrame) -> pl.DataFrame:
+        """The rows with what was read of them; a naive time is refused as a whole, for nobody knows what any of them means."""
+        outputs = [value.alias(output(name)) for name, value in self.how.outputs.items()]
+        time, column = self.how.time, time_column(self.contract)
+        at = time.at if time.usual is None else time.usual
+        told = raw.lazy().with_columns(at.alias(output(AT)), *outputs).collect(engine="in-memory")
+        if told[output(AT)].null_count() > raw[column].null_count():
+            naive = raw.filter(time.naive)
+            if naive.height:
+                raise _naive(self.part, row=naive.head(1), column=column)
+            if time.usual is not None:
+                told = told.with_columns(time.at.alias(output(AT)))
+        return told
+
+    def _refused(self, faulty: pl.DataFrame) -> pl.DataFrame:
+        """Row numbers and reasons of rows that fail a check: the first that does."""
+        checks = self.how.checks
+        fault = pl.coalesce(pl.when(check.fails).then(pl.lit(number, dtype=pl.UInt16)) for number, check in enumerate(checks))
+        there = [(number, check) for number, check in enumerate(checks) if check.column in faulty.columns]
+        found = pl.coalesce(
+            pl.when(pl.col(_FAULT) == number).then(_shown(check.column, dtype=faulty.schema[check.column])) for number, check in there
+        ).fill_null("nothing")
+        before = {number: f"column '{check.column}' has " for number, check in enumerate(checks)}
+        after = {number: f", expected {check.expected}" for number, check in enumerate(checks)}
+        number = pl.col(_FAULT)
+        reason = pl.concat_str(number.replace_strict(before), pl.col(_FOUND), number.replace_strict(after))
+        told = faulty.with_columns(fault.alias(_FAULT)).with_columns(found.alias(_FOUND))
+        return told.select(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW), reason.alias(REASON))
+
+    def _quarantine(self, raw: pl.DataFrame, *, refused: pl.DataFrame, damaged: pl.DataFrame) -> pl.DataFrame:
+        """The refused rows as they stood in the part, and those that had no columns."""
+        every = damaged
+        if refused.height:
+            plain = [name for name, dtype in raw.schema.items() if name != ROW_INDEX and dtype != pl.Binary]
+            rows = raw.with_columns(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW)).join(refused, on=ROW)
+            text = pl.struct(plain).struct.json_encode() if plain else pl.lit("{}")
+            every = pl.concat([damaged, rows.select(ROW, REASON, text.alias(TEXT))])
+        named = every.with_columns(pl.lit(self.part.name).alias(SOURCE), pl.lit(self.part.fingerprint).alias(FINGERPRINT))
+        return named.select(list(QUARANTINE)).sort(ROW)
+
+    def _example(self, apart: pl.DataFrame) -> str:
+        clock = self.contract.time.clock
+        if clock is None or not apart.height:
+            return ""
+        first = apart.row(0, named=True)
+        return f"{self.part.name}, row {first[ROW_INDEX]}: {clock.column} has {first[clock.column]} where the time is {first[output(AT)]}"
+
+
+def _nothing_refused() -> pl.DataFrame:
+    return pl.DataFrame(schema={ROW: pl.Int64, REASON: pl.String})
 
 
 def _shown(column: str, *, dtype: pl.DataType) -> pl.Expr:
@@ -158,17 +209,18 @@ def _shown(column: str, *, dtype: pl.DataType) -> pl.Expr:
     return pl.format("'{}'", pl.col(column).cast(pl.String))
 
 
-def _naive(file: SourceFile, *, raw: pl.LazyFrame, row: pl.DataFrame, column: str) -> NaiveTimeError:
-    shown = _shown(column, dtype=raw.collect_schema()[column])
-    found = raw.join(row.lazy(), on=ROW_INDEX).select(shown).collect().item()
-    message = f"{file.name}: column '{column}' has {found} in row {row.item()}, a time without a zone, and the contract declares none."
+def _naive(part: Part, *, row: pl.DataFrame, column: str) -> NaiveTimeError:
+    found = row.select(_shown(column, dtype=row.schema[column])).item()
+    message = (
+        f"{part.name}: column '{column}' has {found} in row {row[ROW_INDEX].item()}, a time without a zone, and the contract declares none."
+    )
     return NaiveTimeError(
         message, hint="set time.zone in the contract to the zone of these times, such as 'UTC', or export them with an offset."
     )
 
 
-def _unreadable(file: SourceFile, *, quarantine: pl.DataFrame, rows: int) -> BadValueError:
+def _unreadable(part: Part, *, quarantine: pl.DataFrame, rows: int) -> BadValueError:
     first = quarantine.row(0, named=True)
-    message = f"{file.name}: {quarantine.height} of {rows} rows cannot be read; the first, row {first[ROW]}: {first[REASON]}."
+    message = f"{part.name}: {quarantine.height} of {rows} rows cannot be read; the first, row {first[ROW]}: {first[REASON]}."
     hint = "fix the export, or say in the contract how it is told: time.format, time.zone, parameters.<name>.column and source_unit."
     return BadValueError(message, hint=hint)
