@@ -16,7 +16,7 @@ from telemetry.contract import Contract
 from telemetry.errors import SourceError
 from telemetry.feeds import Part, Source
 from telemetry.lake import Lake
-from telemetry.resample import entities_from, labels_from
+from telemetry.resample import entities_from, labels_from, refuse_emptiness
 from telemetry.schema import (
     AT,
     ENTITY,
@@ -215,6 +215,7 @@ class _Work:
         if self.frames:
             readings = pl.concat(self.frames, how="diagonal")
             self.frames.clear()
+            refuse_emptiness(readings, cadence=self.contract.time.cadence)
             merged = self.lake.merge_readings(readings, contract=self.contract)
             self.rows_new += merged.rows_new
             self.rows_changed += merged.rows_changed

@@ -5,7 +5,7 @@ their order, is told in `telemetry.archive`.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -50,6 +50,7 @@ GRID: Final = "grid"
 READINGS: Final = "readings"
 """Readings that the grid's rows cannot give back: below the cadence, beside a step's beginning, or of a counter."""
 NEW: Final = "new"
+OTHER: Final = "other"
 NO_VALUES: Final = frozenset({ENTITY, COHORT, AT, OBSERVED, REVISION, DAY, LABEL})
 _OLD: Final = "__old"
 
@@ -68,7 +69,7 @@ class Merged:
 
     rows_new: int
     rows_changed: int
-    sealed: pl.DataFrame
+    sealed: pl.DataFrame = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,8 @@ class Lake(Tables):
         changed = _difference(observed, old=old, names=told)
         rows_new = int(changed[NEW].sum())
         if changed.height:
-            self._put(table, changed.drop(NEW), only_new=rows_new == changed.height)
-        return Merged(rows_new=rows_new, rows_changed=changed.height - rows_new, sealed=sealed.select(ENTITY, AT, REVISION))
+            self._put(table, changed.drop(NEW, OTHER), only_new=rows_new == changed.height)
+        return Merged(rows_new=rows_new, rows_changed=int(changed[OTHER].sum()), sealed=sealed.select(ENTITY, AT, REVISION))
 
     def _known(self, table: DeltaTable | None, touched: pl.DataFrame) -> pl.DataFrame:
         """The grid's rows of the touched steps, as they are stored."""
@@ -282,12 +283,14 @@ class Lake(Tables):
 
 
 def _difference(now: pl.DataFrame, *, old: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """The rows of `now` that `old` has not, or tells otherwise, and whether each is `new`."""
+    """The rows of `now` that `old` has not or records otherwise; each is `new`, or `other` where one of its values changed."""
     if not old.height:
-        return now.with_columns(pl.lit(value=True).alias(NEW))
-    told = [name for name in (REVISION, *names) if name in old.columns]
-    both = now.join(old.select(ENTITY, AT, OBSERVED, *told), on=[ENTITY, AT], how="left", suffix=_OLD)
+        return now.with_columns(pl.lit(value=True).alias(NEW), pl.lit(value=False).alias(OTHER))
+    told = [name for name in names if name in old.columns]
+    both = now.join(old.select(ENTITY, AT, OBSERVED, REVISION, *told), on=[ENTITY, AT], how="left", suffix=_OLD)
     new = pl.col(f"{OBSERVED}{_OLD}").is_null()
     others = [pl.col(name).ne_missing(pl.col(f"{name}{_OLD}")) for name in told]
     others += [pl.col(name).is_not_null() for name in names if name not in told]
-    return both.filter(new | pl.any_horizontal(others)).select(*now.columns, new.alias(NEW))
+    rerecorded = pl.col(REVISION).ne_missing(pl.col(f"{REVISION}{_OLD}"))
+    judged = both.with_columns(new.alias(NEW), (~new & pl.any_horizontal(others)).alias(OTHER))
+    return judged.filter(pl.col(NEW) | pl.col(OTHER) | rerecorded).select(*now.columns, NEW, OTHER)

@@ -1,7 +1,7 @@
-"""Readings -> grid: one row per entity and cadence step between its first and last reading, null = not observed.
+"""The grid as it is read: one row per entity and cadence step between its first and last reading, null = not observed.
 
-The grid holds what was measured. What an unobserved step stands for (the contract's `missing` policy) is a matter of reading it:
-`fill` is applied by `Lake.grid`, after late rows have found their place, so that a filled value never hides a measured one.
+What is stored is what was measured. What an unobserved step stands for (the contract's `missing` policy) is a matter of reading it:
+`complete` and `fill` are applied by `Lake.grid`, after late rows have found their place, so that a filled value never hides a measured one.
 """
 
 from datetime import timedelta
@@ -25,7 +25,6 @@ from telemetry.schema import (
     OBSERVED,
     START,
     conform,
-    grid_schema,
 )
 from telemetry.sections import Parameter
 
@@ -34,28 +33,9 @@ LABELLED: Final = "labelled"
 MOST_STEPS_PER_READING: Final = 10
 ROOM_STEPS: Final = 5_000_000
 """A grid may have this many steps, and `MOST_STEPS_PER_READING` for every reading."""
+FILLED: Final = ("zero", "previous")
+"""The policies that put something where nothing was measured; the others leave null there."""
 _RUN: Final = "__run__"
-
-
-def to_grid(readings: pl.LazyFrame, *, contract: Contract) -> pl.LazyFrame:
-    """The grid of `readings`, sorted by entity and time: sum or mean per parameter over the readings of a step.
-
-    Args:
-        readings: `telemetry.columns.readings_schema`, in any order.
-        contract: its cadence and aggregations; steps are whole multiples of the cadence since 1970-01-01 UTC.
-
-    Raises:
-        BadValueError: the readings are so far apart that nearly all of the grid would be empty.
-    """
-    step = pl.col(AT).dt.truncate(contract.time.cadence)
-    measured = [_aggregated(name, parameter=parameter) for name, parameter in contract.parameters.items()]
-    steps = readings.with_columns(step).collect(engine="in-memory")
-    if steps.select(ENTITY, AT).is_duplicated().any():  # else every reading is its own step, and the costly part is left out
-        steps = steps.lazy().group_by(ENTITY, AT).agg(measured).collect(engine="in-memory")  # sums in the readings' order
-    _refuse_emptiness(steps, cadence=contract.time.cadence)
-    observed = pl.any_horizontal(pl.col(contract.names).is_not_null()).alias(OBSERVED)
-    grid = steps.lazy().with_columns(observed).select(list(grid_schema(contract.names)))
-    return complete(grid, cadence=contract.time.cadence)
 
 
 def complete(grid: pl.LazyFrame, *, cadence: timedelta) -> pl.LazyFrame:
@@ -74,7 +54,7 @@ def complete(grid: pl.LazyFrame, *, cadence: timedelta) -> pl.LazyFrame:
 
 def fill(grid: pl.LazyFrame, *, contract: Contract) -> pl.LazyFrame:
     """A complete `grid` by the contract's missing policies; `observed` still tells what was measured."""
-    policies = [_filled(name, parameter=parameter) for name, parameter in contract.parameters.items() if parameter.missing != "mark"]
+    policies = [_filled(name, parameter=parameter) for name, parameter in contract.parameters.items() if parameter.missing in FILLED]
     return grid.with_columns(policies) if policies else grid
 
 
@@ -115,22 +95,19 @@ def entities_from(readings: pl.LazyFrame) -> pl.DataFrame:
     return conform(seen, ENTITIES, name="entities")
 
 
-def _refuse_emptiness(steps: pl.DataFrame, *, cadence: timedelta) -> None:
-    """One stray time of years ago would make millions of empty steps."""
+def refuse_emptiness(readings: pl.DataFrame, *, cadence: timedelta) -> None:
+    """One stray time of years ago would make millions of empty steps.
+
+    Raises:
+        BadValueError: the readings are so far apart that nearly all of the grid would be empty.
+    """
     span = (pl.col(AT).max() - pl.col(AT).min()).dt.total_seconds() // int(cadence.total_seconds()) + 1
-    spans = steps.group_by(ENTITY).agg(pl.len().alias("readings"), span.alias("steps"), pl.col(AT).min())
-    if spans["steps"].sum() <= MOST_STEPS_PER_READING * steps.height + ROOM_STEPS:
+    spans = readings.group_by(ENTITY).agg(pl.len().alias("readings"), span.alias("steps"), pl.col(AT).min())
+    if spans["steps"].sum() <= MOST_STEPS_PER_READING * readings.height + ROOM_STEPS:
         return
     worst = spans.sort(pl.col("steps") / pl.col("readings")).row(-1, named=True)
     told = f"{worst[ENTITY]} has {worst['readings']} readings since {worst[AT]}, and would have {worst['steps']} steps, nearly all empty."
     raise BadValueError(told, hint="a time is probably wrong; otherwise declare a coarser time.cadence_seconds.")
-
-
-def _aggregated(name: str, *, parameter: Parameter) -> pl.Expr:
-    """A step without a single measured value has none: the sum of nothing is null here, not 0."""
-    if parameter.aggregation == "mean":
-        return pl.col(name).mean()
-    return pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name)
 
 
 def _filled(name: str, *, parameter: Parameter) -> pl.Expr:

@@ -19,7 +19,20 @@ from polars.testing import assert_frame_equal
 from telemetry.contract import Contract, load
 from telemetry.errors import EmptySourceError, SchemaError
 from telemetry.lake import Lake, Merged
-from telemetry.schema import AT, ENTITIES, ENTITY, FINGERPRINT, KIND, LABELS, OBSERVED, QUARANTINE, SOURCES, grid_schema
+from telemetry.schema import (
+    AT,
+    ENTITIES,
+    ENTITY,
+    FINGERPRINT,
+    KIND,
+    LABELS,
+    OBSERVED,
+    QUARANTINE,
+    REVISION,
+    SOURCES,
+    WATERMARKS,
+    grid_schema,
+)
 
 Declare = Callable[..., Contract]
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,26 +64,34 @@ def hourly(declare: Declare) -> Contract:
     return declare(time={"column": "time", "cadence_seconds": 3600})
 
 
+def told(grid: pl.DataFrame, *, revision: int = 1) -> pl.DataFrame:
+    """A grid's measured steps as readings."""
+    return grid.filter(OBSERVED).drop(OBSERVED).with_columns(pl.lit(revision, dtype=pl.Int64).alias(REVISION))
+
+
+NOTHING = pl.DataFrame()
+
+
 def commits(lake: Lake, table: str) -> list[Path]:
     return sorted(Path(lake.root, table, "_delta_log").glob("*.json"))
 
 
 def test_what_is_merged_is_read_back(lake: Lake, hourly: Contract) -> None:
     grid = a_grid(hourly)
-    assert lake.merge_grid(grid, contract=hourly) == Merged(rows_new=96, rows_changed=0)
+    assert lake.merge_readings(told(grid), contract=hourly) == Merged(rows_new=96, rows_changed=0, sealed=NOTHING)
     assert_frame_equal(lake.grid(contract=hourly).collect(), grid)
 
 
 def test_merging_the_same_again_writes_nothing(lake: Lake, hourly: Contract) -> None:
-    lake.merge_grid(a_grid(hourly), contract=hourly)
-    assert lake.merge_grid(a_grid(hourly), contract=hourly) == Merged(rows_new=0, rows_changed=0)
+    lake.merge_readings(told(a_grid(hourly)), contract=hourly)
+    assert lake.merge_readings(told(a_grid(hourly)), contract=hourly) == Merged(rows_new=0, rows_changed=0, sealed=NOTHING)
     assert lake.version("grid") == 0
 
 
 def test_a_new_value_replaces_an_old_one_and_a_null_replaces_nothing(lake: Lake, hourly: Contract) -> None:
-    lake.merge_grid(a_grid(hourly), contract=hourly)
+    lake.merge_readings(told(a_grid(hourly)), contract=hourly)
     late = a_grid(hourly, cpu=None).head(1).with_columns(queries=pl.lit(6.0))
-    assert lake.merge_grid(late, contract=hourly) == Merged(rows_new=0, rows_changed=1)
+    assert lake.merge_readings(told(late, revision=2), contract=hourly) == Merged(rows_new=0, rows_changed=1, sealed=NOTHING)
     assert lake.grid(contract=hourly).collect().head(2).select("queries", "query_time", "cpu").rows() == [
         (6.0, 10.0, 1.0),
         (5.0, 10.0, 1.0),
@@ -78,10 +99,12 @@ def test_a_new_value_replaces_an_old_one_and_a_null_replaces_nothing(lake: Lake,
 
 
 def test_one_merge_is_one_commit_that_replaces_only_the_days_that_change(lake: Lake, hourly: Contract) -> None:
-    lake.merge_grid(a_grid(hourly, days=4), contract=hourly)
+    lake.merge_readings(told(a_grid(hourly, days=4)), contract=hourly)
     before = set(DeltaTable(f"{lake.root}/grid").file_uris())
     changed = a_grid(hourly, days=5).with_columns(cpu=pl.when(pl.col(AT) == MIDNIGHT + DAY).then(7.0).otherwise("cpu"))
-    assert lake.merge_grid(changed, contract=hourly) == Merged(rows_new=48, rows_changed=2)
+    assert lake.merge_readings(
+        told(changed).with_columns(revision=pl.when(pl.col("cpu") == 7.0).then(2).otherwise(1).cast(pl.Int64)), contract=hourly
+    ) == Merged(rows_new=48, rows_changed=2, sealed=NOTHING)
     after = set(DeltaTable(f"{lake.root}/grid").file_uris())
     assert len(commits(lake, "grid")) == 2
     assert [path.split("day=")[1][:10] for path in sorted(before - after)] == ["2026-01-02"]
@@ -90,16 +113,16 @@ def test_one_merge_is_one_commit_that_replaces_only_the_days_that_change(lake: L
 
 
 def test_an_unobserved_step_of_a_late_file_hides_no_measured_one(lake: Lake, hourly: Contract) -> None:
-    lake.merge_grid(a_grid(hourly), contract=hourly)
+    lake.merge_readings(told(a_grid(hourly)), contract=hourly)
     filled = a_grid(hourly, cpu=0.0).with_columns(pl.lit(value=False).alias(OBSERVED))
-    assert lake.merge_grid(filled, contract=hourly) == Merged(rows_new=0, rows_changed=0)
+    assert lake.merge_readings(told(filled), contract=hourly) == Merged(rows_new=0, rows_changed=0, sealed=NOTHING)
 
 
 def test_the_grid_is_complete_and_filled_across_merges(lake: Lake, declare: Declare) -> None:
     contract = declare(time={"column": "time", "cadence_seconds": 3600}, parameters={"cpu": {"missing": "previous", "previous_steps": 2}})
     grid = a_grid(contract, entities=("acme/eu",), days=1)
-    lake.merge_grid(grid.filter(pl.col(AT).dt.hour() >= 20), contract=contract)
-    lake.merge_grid(grid.filter(pl.col(AT).dt.hour() < 16), contract=contract)
+    lake.merge_readings(told(grid.filter(pl.col(AT).dt.hour() >= 20)), contract=contract)
+    lake.merge_readings(told(grid.filter(pl.col(AT).dt.hour() < 16)), contract=contract)
     found = lake.grid(contract=contract, since=MIDNIGHT + timedelta(hours=15)).collect()
     assert found.select(pl.col(AT).dt.hour(), OBSERVED, "queries", "cpu").rows() == [
         (15, True, 5.0, 1.0),
@@ -114,7 +137,7 @@ def test_the_grid_is_complete_and_filled_across_merges(lake: Lake, declare: Decl
 
 
 def test_a_span_and_entities_are_read_from_their_days_alone(lake: Lake, hourly: Contract) -> None:
-    lake.merge_grid(a_grid(hourly, days=4), contract=hourly)
+    lake.merge_readings(told(a_grid(hourly, days=4)), contract=hourly)
     since, until = MIDNIGHT + DAY + 3 * timedelta(hours=1), MIDNIGHT + DAY + 5 * timedelta(hours=1)
     frame = lake.grid(contract=hourly, since=since, until=until, entities=("bolt/us",))
     assert frame.select(ENTITY, AT).collect().rows() == [("bolt/us", since), ("bolt/us", since + timedelta(hours=1))]
@@ -124,8 +147,8 @@ def test_a_span_and_entities_are_read_from_their_days_alone(lake: Lake, hourly: 
 
 def test_an_older_version_can_be_read_as_it_was(lake: Lake, hourly: Contract) -> None:
     grid = a_grid(hourly)
-    lake.merge_grid(grid, contract=hourly)
-    lake.merge_grid(a_grid(hourly, cpu=9.0), contract=hourly)
+    lake.merge_readings(told(grid), contract=hourly)
+    lake.merge_readings(told(a_grid(hourly, cpu=9.0), revision=2), contract=hourly)
     assert_frame_equal(lake.grid(contract=hourly, version=0).collect(), grid)
 
 
@@ -135,16 +158,16 @@ def test_a_parameter_that_comes_later_is_null_before_and_one_that_goes_is_kept(l
         update={"parameters": {**{k: v for k, v in old.parameters.items() if k != "cpu"}, "memory": old.parameters["cpu"]}}
     )
     grid = a_grid(old, days=1)
-    lake.merge_grid(grid, contract=old)
+    lake.merge_readings(told(grid), contract=old)
     assert lake.grid(contract=new, until=MIDNIGHT + MINUTE).collect()["memory"].to_list() == [None, None]
     memory = grid.head(1).rename({"cpu": "memory"}).with_columns(memory=pl.lit(3.0))
-    assert lake.merge_grid(memory, contract=new) == Merged(rows_new=0, rows_changed=1)
+    assert lake.merge_readings(told(memory, revision=2), contract=new) == Merged(rows_new=0, rows_changed=1, sealed=NOTHING)
     assert lake.grid(contract=new).collect().head(1)["memory"].to_list() == [3.0]
     assert lake.grid(contract=old).collect().head(1)["cpu"].to_list() == [1.0]
 
 
 def test_nan_does_not_enter_the_lake(lake: Lake, hourly: Contract) -> None:
-    lake.merge_grid(a_grid(hourly, cpu=float("nan")), contract=hourly)
+    lake.merge_readings(told(a_grid(hourly, cpu=float("nan"))), contract=hourly)
     assert lake.grid(contract=hourly).collect()["cpu"].null_count() == 96
 
 
@@ -158,13 +181,13 @@ def test_files_of_a_writer_killed_before_its_first_commit_do_not_matter(lake: La
     orphan.parent.mkdir(parents=True)
     a_grid(hourly).write_parquet(orphan)
     assert lake.version("grid") is None
-    assert lake.merge_grid(a_grid(hourly), contract=hourly).rows_new == 96
+    assert lake.merge_readings(told(a_grid(hourly)), contract=hourly).rows_new == 96
     assert lake.grid(contract=hourly).collect().height == 96
 
 
 def test_a_frame_that_is_no_grid_leaves_nothing_behind(lake: Lake, hourly: Contract) -> None:
-    with pytest.raises(SchemaError, match="'grid' is not what its boundary asks for: missing: cpu"):
-        lake.merge_grid(a_grid(hourly).drop("cpu"), contract=hourly)
+    with pytest.raises(SchemaError, match="'readings' is not what its boundary asks for: missing: cpu"):
+        lake.merge_readings(told(a_grid(hourly).drop("cpu")), contract=hourly)
     assert not Path(lake.root).exists()
 
 
@@ -174,7 +197,7 @@ def test_a_table_that_is_not_there_has_no_rows_and_no_version(lake: Lake) -> Non
 
 
 def quarantined(*rows: tuple[str, int, str]) -> pl.DataFrame:
-    return pl.DataFrame([(*row, "{}") for row in rows], schema=QUARANTINE, orient="row")
+    return pl.DataFrame([(source, "f", row, reason, "{}") for source, row, reason in rows], schema=QUARANTINE, orient="row")
 
 
 def test_rows_are_appended(lake: Lake) -> None:
@@ -197,16 +220,16 @@ def test_rows_are_merged_by_their_keys_and_once(lake: Lake) -> None:
     assert lake.version("quarantine") == 2
 
 
-def test_an_entity_keeps_its_first_sight_and_takes_its_newest_cohort(lake: Lake) -> None:
-    def entities(*rows: tuple[str, str, datetime]) -> pl.DataFrame:
+def test_an_entity_keeps_its_first_sight_and_takes_its_newest_cohort_in_whatever_order_it_is_seen(lake: Lake) -> None:
+    def entities(*rows: tuple[str, str, datetime, datetime]) -> pl.DataFrame:
         return pl.DataFrame(list(rows), schema=ENTITIES, orient="row")
 
-    lake.see(entities(("acme", "eu", MIDNIGHT + DAY)))
-    lake.see(entities(("acme", "us", MIDNIGHT + 2 * DAY), ("bolt", "eu", MIDNIGHT)))
-    lake.see(entities(("bolt", "eu", MIDNIGHT + DAY)))
+    lake.see(entities(("acme", "us", MIDNIGHT + 2 * DAY, MIDNIGHT + 3 * DAY), ("bolt", "eu", MIDNIGHT, MIDNIGHT + DAY)))
+    lake.see(entities(("acme", "eu", MIDNIGHT + DAY, MIDNIGHT + DAY)))
+    lake.see(entities(("bolt", "eu", MIDNIGHT + DAY, MIDNIGHT + DAY)))
     assert lake.read("entities", schema=ENTITIES).sort(ENTITY).collect().rows() == [
-        ("acme", "us", MIDNIGHT + DAY),
-        ("bolt", "eu", MIDNIGHT),
+        ("acme", "us", MIDNIGHT + DAY, MIDNIGHT + 3 * DAY),
+        ("bolt", "eu", MIDNIGHT, MIDNIGHT + DAY),
     ]
     assert lake.version("entities") == 1
 
@@ -222,10 +245,10 @@ def test_labels_merge_once_and_keep_the_longest(lake: Lake) -> None:
     assert lake.version("labels") == 1
 
 
-def test_files_are_remembered_by_their_fingerprints(lake: Lake) -> None:
+def test_parts_are_remembered_by_their_fingerprints(lake: Lake) -> None:
     assert lake.known_sources() == frozenset()
-    files = pl.DataFrame([("a.csv", "f1", 10, 1)], schema=[*(c for c in SOURCES if c != AT)], orient="row")
-    lake.remember(files, at=MIDNIGHT)
+    row = ("exports", "a.csv", "f1", 1, 10, 1, 0, MIDNIGHT)
+    lake.remember(pl.DataFrame([row], schema=SOURCES, orient="row"))
     assert lake.known_sources() == {"f1"}
     assert lake.read("sources", schema=SOURCES).collect().row(0, named=True)[FINGERPRINT] == "f1"
 
@@ -245,7 +268,7 @@ def test_writers_that_meet_lose_nothing_of_each_other(lake: Lake, hourly: Contra
 
     def work(grid: pl.DataFrame) -> None:
         try:
-            lake.merge_grid(grid, contract=hourly)
+            lake.merge_readings(told(grid), contract=hourly)
         except Exception as error:  # noqa: BLE001  (a thread's exception would be lost otherwise)
             failures.append(error)
 
@@ -265,9 +288,10 @@ import polars as pl
 from telemetry.contract import load
 from telemetry.lake import Lake
 contract, lake = load(Path(sys.argv[1])), Lake(sys.argv[2])
-grid = pl.read_parquet(sys.argv[3])
+readings = pl.read_parquet(sys.argv[3])
 for number in range(10_000):
-    lake.merge_grid(grid.with_columns(pl.lit(float(number)).alias(name) for name in contract.names), contract=contract)
+    told = [pl.lit(float(number)).alias(name) for name in contract.names]
+    lake.merge_readings(readings.with_columns(*told, revision=pl.lit(number, dtype=pl.Int64)), contract=contract)
     print(number, flush=True)
 """
 
@@ -279,18 +303,48 @@ def test_a_writer_killed_at_any_instant_leaves_the_last_good_state(tmp_path: Pat
     fleet = load(shipped)
     values = {name: pl.lit(0.0) for name in fleet.names}
     grid = a_grid(hourly, days=3).select(ENTITY, AT, OBSERVED).with_columns(**values)
-    grid.write_parquet(tmp_path / "grid.parquet")
+    told(grid).write_parquet(tmp_path / "grid.parquet")
     command = [sys.executable, "-c", KILLED, str(shipped), lake.root, str(tmp_path / "grid.parquet")]
     for delay in (0.0, 0.011, 0.023, 0.037, 0.05):
         writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
         assert writer.stdout is not None
-        told = int(writer.stdout.readline())
+        said = int(writer.stdout.readline())
         time.sleep(delay)
         writer.send_signal(signal.SIGKILL)
-        last = max([told, *(int(line) for line in writer.stdout.read().split())])
+        last = max([said, *(int(line) for line in writer.stdout.read().split())])
         writer.wait()
         writer.stdout.close()
         found = lake.grid(contract=fleet).collect()
         numbers = {value for name in fleet.names for value in found.filter(OBSERVED)[name].unique().to_list()}
         assert found.filter(OBSERVED).height == grid.height
         assert numbers in ({float(last)}, {float(last + 1)})
+
+
+def test_a_watermark_never_goes_back(lake: Lake) -> None:
+    for newest in (2, 5, 3):
+        lake.mark(feed="exports", newest=MIDNIGHT + newest * MINUTE, at=MIDNIGHT + DAY)
+    assert lake.read("watermarks", schema=WATERMARKS).collect().rows() == [("exports", MIDNIGHT + 5 * MINUTE, MIDNIGHT + DAY)]
+
+
+def test_readings_below_the_cadence_are_kept_and_late_ones_join_them(lake: Lake, declare: Declare) -> None:
+    contract = declare()
+    row = a_grid(contract, entities=("acme/eu",), days=1).head(1)
+    lake.merge_readings(told(row), contract=contract)
+    assert lake.version("readings") is None
+    late = told(row).with_columns(pl.col(AT) + timedelta(seconds=30), cpu=pl.lit(3.0))
+    assert lake.merge_readings(late, contract=contract) == Merged(rows_new=0, rows_changed=1, sealed=NOTHING)
+    assert lake.grid(contract=contract).select("queries", "cpu").collect().rows() == [(10.0, 2.0)]
+    assert lake.merge_readings(late, contract=contract) == Merged(rows_new=0, rows_changed=0, sealed=NOTHING)
+    assert (lake.version("grid"), lake.version("readings")) == (1, 0)
+
+
+def test_a_reading_that_comes_after_its_step_was_sealed_is_given_back(lake: Lake, declare: Declare) -> None:
+    contract = declare()
+    row = told(a_grid(contract, entities=("acme/eu",), days=1).head(1))
+    late = row.with_columns(pl.col(AT) + timedelta(seconds=30))
+    lake.merge_readings(pl.concat([row, late]), contract=contract)
+    DeltaTable(f"{lake.root}/readings").delete()
+    later = row.with_columns(pl.col(AT) + timedelta(seconds=45))
+    merged = lake.merge_readings(later, contract=contract)
+    assert (merged, merged.sealed[AT].to_list()) == (Merged(rows_new=0, rows_changed=0, sealed=NOTHING), later[AT].to_list())
+    assert lake.grid(contract=contract).collect()["queries"].to_list() == [10.0]

@@ -11,15 +11,28 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from telemetry import contract as contracts
-from telemetry.columns import readings_schema
+from telemetry.archive import canonical
+from telemetry.archive import steps as steps_of
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError
-from telemetry.resample import entities_from, fill, labels_from, lookback, to_grid
-from telemetry.schema import AT, ENTITY, OBSERVED, conform, grid_schema
+from telemetry.resample import complete, entities_from, fill, labels_from, lookback, refuse_emptiness
+from telemetry.schema import AT, COHORT, ENTITY, LABEL, OBSERVED, REVISION, TIME, conform, grid_schema
 
 Declare = Callable[..., Contract]
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+
+
+def readings_schema(contract: Contract) -> dict[str, Any]:
+    label = {LABEL: pl.Boolean} if contract.label_column else {}
+    return {ENTITY: pl.String, COHORT: pl.String, AT: TIME, **dict.fromkeys(contract.names, pl.Float64), **label}
+
+
+def to_grid(readings: pl.LazyFrame, *, contract: Contract) -> pl.LazyFrame:
+    """Readings as the grid that they make."""
+    told = readings.collect().select(ENTITY, AT, *contract.names, pl.lit(1, dtype=pl.Int64).alias(REVISION))
+    grid = steps_of(canonical(told, names=contract.names), contract=contract, names=contract.names)
+    return complete(grid.drop(REVISION).lazy(), cadence=contract.time.cadence)
 
 
 def arrived(contract: Contract, *rows: tuple[Any, ...], entity: str = "acme/eu") -> pl.LazyFrame:
@@ -62,7 +75,7 @@ def test_every_step_between_first_and_last_reading_is_there_and_none_beyond(decl
 
 def test_a_reading_without_any_value_is_not_observed(declare: Declare) -> None:
     contract = declare()
-    assert steps(to_grid(arrived(contract, (0, None, None, None)), contract=contract)) == [(0, False, None, None, None)]
+    assert steps(to_grid(arrived(contract, (0, None, None, None)), contract=contract)) == []
 
 
 def test_the_cadence_of_the_contract_is_the_step(declare: Declare) -> None:
@@ -95,7 +108,7 @@ def test_one_stray_time_does_not_make_millions_of_empty_steps(declare: Declare) 
     contract = declare()
     readings = arrived(contract, (-20 * 366 * 86400, 1.0, 1.0, 1.0), (0, 1.0, 1.0, 1.0))
     with pytest.raises(BadValueError, match=r"acme/eu has 2 readings since 2005-.*nearly all empty\.\nHint: a time is probably wrong"):
-        to_grid(readings, contract=contract)
+        refuse_emptiness(readings.collect(), cadence=contract.time.cadence)
 
 
 def test_labels_are_runs_of_labelled_steps_per_entity(declare: Declare) -> None:
@@ -118,11 +131,14 @@ def test_without_a_label_column_there_are_no_labels(declare: Declare) -> None:
 
 def test_an_entity_is_seen_from_its_first_reading(declare: Declare) -> None:
     contract = declare()
-    assert entities_from(arrived(contract, (60, 1.0, 1.0, 1.0), (0, 1.0, 1.0, 1.0))).rows() == [("acme/eu", "eu", MIDNIGHT)]
+    assert entities_from(arrived(contract, (60, 1.0, 1.0, 1.0), (0, 1.0, 1.0, 1.0))).rows() == [
+        ("acme/eu", "eu", MIDNIGHT, MIDNIGHT + MINUTE)
+    ]
 
 
 _value = st.one_of(st.none(), st.integers(0, 100).map(float))
-_arrivals = st.lists(st.tuples(st.integers(0, 1800), _value, _value, _value, st.sampled_from(["a", "b"])), min_size=1, max_size=40)
+_arrival = st.tuples(st.integers(0, 1800), _value, _value, _value, st.sampled_from(["a", "b"]))
+_arrivals = st.lists(_arrival, min_size=1, max_size=40, unique_by=lambda told: (told[0], told[-1]))
 
 
 @given(arrivals=_arrivals, order=st.randoms())

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from telemetry.contract import load
-from telemetry.lake import Lake, Merged
-from telemetry.resample import entities_from, labels_from, to_grid
-from telemetry.schema import END, ENTITY, OBSERVED, START
-from telemetry.sources import read, scan
+from telemetry.files import FileSource
+from telemetry.ingestion import ingest
+from telemetry.lake import Lake
+from telemetry.schema import END, ENTITIES, ENTITY, LABELS, OBSERVED, START
 
 ROOT = Path(__file__).parents[2]
 SMD = ROOT.parent / "shared" / "data" / "smd"
@@ -22,23 +22,17 @@ def test_every_row_and_every_label_of_the_server_machines_arrives(tmp_path: Path
     if not SMD.is_dir():
         pytest.skip(f"the public data set is not at {SMD}")
     contract = load(ROOT / "infra" / "contracts" / "smd.toml")
-    source = scan(SMD, contract=contract)
     files = [path for half in ("train", "test") for path in sorted((SMD / half).glob("*.parquet"))]
-    assert (len(source.files), source.passed_over) == (len(files), len(list((SMD / "interpretation").glob("*.parquet"))))
-    readings = read(source.files, contract=contract)
-    grid = to_grid(readings.frame, contract=contract).collect()
-    assert (
-        readings.rows_in
-        == grid.height
-        == grid[OBSERVED].sum()
-        == sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in files)
-    )
-    assert (readings.quarantine.height, readings.repeated, entities_from(readings.frame).height) == (0, 0, len(files) // 2)
-    labels = labels_from(readings.frame, contract=contract)
+    lake, source = Lake(str(tmp_path)), FileSource(str(SMD), contract=contract)
+    done = ingest(source, contract=contract, lake=lake)
+    assert (done.parts, done.passed_over) == (len(files), len(list((SMD / "interpretation").glob("*.parquet"))))
+    rows = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in files)
+    grid = lake.grid(contract=contract).collect()
+    assert done.rows_in == done.rows_accepted == done.rows_new == grid.height == grid[OBSERVED].sum() == rows
+    assert lake.read("entities", schema=ENTITIES).collect().height == len(files) // 2
+    labels = lake.read("labels", schema=LABELS).collect()
     marked = {path.stem: pl.read_parquet(path)["label"].sum() for path in files if path.parent.name == "test"}
     lengths = labels.group_by(ENTITY).agg((pl.col(END) - pl.col(START)).sum()).rows()
     assert {entity: length // timedelta(minutes=1) for entity, length in lengths} == marked
-    lake = Lake(str(tmp_path))
-    assert lake.merge_grid(grid, contract=contract) == Merged(rows_new=grid.height, rows_changed=0)
-    assert lake.merge_grid(grid, contract=contract) == Merged(rows_new=0, rows_changed=0)
-    assert lake.grid(contract=contract).select(pl.len()).collect().item() == grid.height
+    again = ingest(source, contract=contract, lake=lake)
+    assert (again.parts_known, again.rows_in, lake.version("grid")) == (len(files), 0, 0)

@@ -12,7 +12,7 @@ from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError, SourceError
 from telemetry.panel import Part, load, save
 from telemetry.scaling import fit
-from telemetry.schema import AT, COHORT, COUNT, ENTITIES, ENTITY, FIRST_SEEN, LABELS, MEAN, OBSERVED, PARAMETER, SD, TIME
+from telemetry.schema import AT, COHORT, COUNT, ENTITIES, ENTITY, FIRST_SEEN, LABELS, LAST_SEEN, MEAN, OBSERVED, PARAMETER, SD, TIME
 from telemetry.windows import calendar, cuts, panel
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -48,7 +48,12 @@ def a_grid(*, minutes: int = 2000, entities: tuple[str, ...] = ("a", "b"), late:
 
 
 def seen(grid: pl.DataFrame) -> pl.DataFrame:
-    return grid.group_by(ENTITY).agg(pl.lit("x").alias(COHORT), pl.col(AT).min().alias(FIRST_SEEN)).select(list(ENTITIES)).sort(ENTITY)
+    return (
+        grid.group_by(ENTITY)
+        .agg(pl.lit("x").alias(COHORT), pl.col(AT).min().alias(FIRST_SEEN), pl.col(AT).max().alias(LAST_SEEN))
+        .select(list(ENTITIES))
+        .sort(ENTITY)
+    )
 
 
 def no_labels() -> pl.DataFrame:
@@ -104,7 +109,9 @@ def test_nothing_after_the_training_part_changes_a_scale() -> None:
 
 def test_a_constant_column_gets_a_floor_and_a_stranger_its_cohort() -> None:
     contract, grid = a_contract(), a_grid(minutes=20_000)
-    entities = pl.concat([seen(grid), pl.DataFrame({ENTITY: ["new"], COHORT: ["x"], FIRST_SEEN: [START]}, schema=dict(ENTITIES))])
+    entities = pl.concat(
+        [seen(grid), pl.DataFrame({ENTITY: ["new"], COHORT: ["x"], FIRST_SEEN: [START], LAST_SEEN: [START]}, schema=dict(ENTITIES))]
+    )
     scales = fit(grid.lazy(), contract=contract, entities=entities, cuts=cuts(grid.lazy(), contract=contract))
     flag = scales.filter(pl.col(PARAMETER) == "flag")
     assert flag[SD].to_list() == [0.01] * 3

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from telemetry.panel import Panel, Part
 from telemetry.scaling import fit
-from telemetry.schema import AT, COHORT, ENTITIES, ENTITY, FIRST_SEEN, LABELS, MEAN, PARAMETER, SD
+from telemetry.schema import AT, COHORT, ENTITIES, ENTITY, FIRST_SEEN, LABELS, LAST_SEEN, MEAN, PARAMETER, SD
 from telemetry.windows import cuts, panel
 from tests.validation.grids import contract, day, grid
 from validation.tensor_profile import measure
@@ -47,7 +47,12 @@ def scaled() -> Scaled:
     frame = grid().filter(late).with_columns(
         pl.when(~gap).then("latency").alias("latency"), pl.when(pl.col(ENTITY) == "acme/us").then(50.0).otherwise("cpu").alias("cpu")
     )  # fmt: skip
-    entities = frame.group_by(ENTITY).agg(pl.lit("eu").alias(COHORT), pl.col(AT).min().alias(FIRST_SEEN)).sort(ENTITY).select(*ENTITIES)
+    entities = (
+        frame.group_by(ENTITY)
+        .agg(pl.lit("eu").alias(COHORT), pl.col(AT).min().alias(FIRST_SEEN), pl.col(AT).max().alias(LAST_SEEN))
+        .sort(ENTITY)
+        .select(*ENTITIES)
+    )
     parts = cuts(frame.lazy(), contract=contract())
     scales = fit(frame.lazy(), contract=contract(), entities=entities, cuts=parts)
     labels = pl.DataFrame(schema=LABELS)
