@@ -44,12 +44,18 @@ class Damaged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """A file with the kind of its damage, its name (which tells its format) and the layout by which it is to be read."""
+    """A file with the kind of its damage, its name (which tells its format) and the layout by which it is to be read.
+
+    Attributes:
+        cpu: the value of `cpu` at every instant of the healthy rows, which no damage of a row may change in a reading of another one;
+            empty in the long layout.
+    """
 
     kind: str
     name: str
     layout: str
     file: Damaged
+    cpu: dict[datetime, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -612,8 +618,9 @@ def planted(*, seed: int = 0, variations: int = 1, only: frozenset[str] = frozen
                     rows = rows_of(layout, count=chance.randint(30, 90), customer=f"c{number}", chance=chance)
                     header = [] if layout == "headerless" else list(LAYOUT[layout])
                     draw = Draw(header, rows, chance)
+                    cpu = {START + timedelta(minutes=n): float(row[5]) for n, row in enumerate(rows)} if layout != "long" else {}
                     ending, file = make(draw, layout, format_)
-                    yield Planted(kind=kind, name=f"f{number:04d}.{ending}", layout=layout, file=file)
+                    yield Planted(kind=kind, name=f"f{number:04d}.{ending}", layout=layout, file=file, cpu=cpu)
 
 
 Make = Callable[[Draw, str, str], tuple[str, Damaged]]
