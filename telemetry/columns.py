@@ -122,6 +122,15 @@ def fit_names(told: Iterable[str], *, contract: Contract) -> dict[str, str]:
     return fit
 
 
+def shown(column: str, *, dtype: pl.DataType) -> pl.Expr:
+    """A cell as a message shows it."""
+    if dtype == pl.Binary:
+        return pl.lit("bytes")
+    if dtype.is_nested() or dtype == pl.Duration:
+        return pl.struct(column).struct.json_encode()
+    return pl.format("'{}'", pl.col(column).cast(pl.String))
+
+
 def number(column: str, *, dtype: pl.DataType, decimal_comma: bool) -> pl.Expr:
     """The number that a cell tells, null where there is none."""
     if dtype == pl.String:
@@ -162,7 +171,7 @@ def _keys(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str]) ->
     """Entity and cohort; a `/` within one of several keys would make two entities look like one."""
     entity = contract.entity
     names = dict.fromkeys((*entity.keys, *filter(None, (entity.cohort,))))
-    text = {name: pl.lit(of_path[name]) if name in of_path else _text(name, dtype=columns[name]) for name in names}
+    text = {name: pl.lit(of_path[name]) if name in of_path else text_of(name, dtype=columns[name]) for name in names}
     checks = [Check(column=name, fails=text[name].is_null(), expected="a key") for name in names if name not in of_path]
     if len(entity.keys) > 1:
         checks += [Check(column=key, fails=text[key].str.contains("/", literal=True), expected="a key without '/'") for key in entity.keys]
@@ -170,8 +179,8 @@ def _keys(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str]) ->
     return {ENTITY: pl.concat_str([text[key] for key in entity.keys], separator="/"), COHORT: cohort}, checks
 
 
-def _text(column: str, *, dtype: pl.DataType) -> pl.Expr:
-    """A key's text without blanks around it, null if nothing is left."""
+def text_of(column: str, *, dtype: pl.DataType) -> pl.Expr:
+    """A cell's text without blanks around it, null if nothing is left."""
     if dtype.is_nested() or dtype == pl.Binary:
         return pl.lit(None, dtype=pl.String)
     text = pl.col(column).cast(pl.String).str.strip_chars()
@@ -196,6 +205,6 @@ def _label(column: str, *, dtype: pl.DataType | None) -> tuple[pl.Expr, Check]:
     unlabelled = pl.lit(None, dtype=pl.Boolean)
     if dtype is None:
         return unlabelled, Check(column=column, fails=_NEVER, expected="0 or 1")
-    text = _text(column, dtype=dtype)
+    text = text_of(column, dtype=dtype)
     label = pl.when(text.is_in(_TRUE)).then(pl.lit(value=True)).when(text.is_in(_FALSE)).then(pl.lit(value=False)).otherwise(unlabelled)
     return label, Check(column=column, fails=label.is_null() & ~text.is_in(NO_NUMBER), expected="0 or 1")

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.columns import NUMBER, fit_names, number, number_fails, output
+from telemetry.columns import NUMBER, fit_names, number, number_fails, output, shown, text_of
 from telemetry.contract import Contract
 from telemetry.errors import NewColumnsError, UnitError
 from telemetry.feeds import ROW_INDEX
@@ -50,8 +50,8 @@ def melted(rows: pl.DataFrame, *, contract: Contract, part: str) -> Melted:
     layout = contract.layout
     assert layout.parameter_column is not None  # noqa: S101  (the contract asks for both in the long layout)
     assert layout.value_column is not None  # noqa: S101
-    named = pl.col(layout.parameter_column).cast(pl.String).str.strip_chars()
-    unit = pl.col(layout.unit_column).cast(pl.String).str.strip_chars() if layout.unit_column else pl.lit(None, dtype=pl.String)
+    named = text_of(layout.parameter_column, dtype=rows.schema[layout.parameter_column])
+    unit = text_of(layout.unit_column, dtype=rows.schema[layout.unit_column]) if layout.unit_column else pl.lit(None, dtype=pl.String)
     value = number(layout.value_column, dtype=rows.schema[layout.value_column], decimal_comma=contract.files.decimal_comma)
     told = rows.with_columns(named.alias(PARAMETER), unit.alias(_UNIT), value.alias(VALUE))
     declared = {parameter.column or name: name for name, parameter in contract.parameters.items()}
@@ -63,9 +63,9 @@ def melted(rows: pl.DataFrame, *, contract: Contract, part: str) -> Melted:
     known = _conversions(pairs, declared=declared, evolved=evolved, contract=contract)
     joined = told.join(known, on=[PARAMETER, _UNIT], how="left", nulls_equal=True, maintain_order="left")
     no_number = number_fails(layout.value_column, dtype=rows.schema[layout.value_column], value=pl.col(VALUE))
-    found = pl.col(layout.value_column).cast(pl.String)
+    found = shown(layout.value_column, dtype=rows.schema[layout.value_column])
     against = pl.coalesce(
-        pl.col(_AGAINST), pl.when(no_number).then(pl.format(f"column '{layout.value_column}' has '{{}}', expected {NUMBER}", found))
+        pl.col(_AGAINST), pl.when(no_number).then(pl.format(f"column '{layout.value_column}' has {{}}, expected {NUMBER}", found))
     )
     judged = joined.with_columns(against.alias(_AGAINST))
     label = [pl.col(output(LABEL)).alias(LABEL)] if contract.label_column else []

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.columns import Plan, output, plan, required, time_column
+from telemetry.columns import Plan, output, plan, required, shown, time_column
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError, MissingColumnError, NaiveTimeError, NewColumnsError
 from telemetry.feeds import ROW_INDEX, Part
@@ -168,7 +168,7 @@ class _Reader:
         fault = pl.coalesce(pl.when(check.fails).then(pl.lit(number, dtype=pl.UInt16)) for number, check in enumerate(checks))
         there = [(number, check) for number, check in enumerate(checks) if check.column in faulty.columns]
         found = pl.coalesce(
-            pl.when(pl.col(_FAULT) == number).then(_shown(check.column, dtype=faulty.schema[check.column])) for number, check in there
+            pl.when(pl.col(_FAULT) == number).then(shown(check.column, dtype=faulty.schema[check.column])) for number, check in there
         ).fill_null("nothing")
         before = {number: f"column '{check.column}' has " for number, check in enumerate(checks)}
         after = {number: f", expected {check.expected}" for number, check in enumerate(checks)}
@@ -200,17 +200,8 @@ def _nothing_refused() -> pl.DataFrame:
     return pl.DataFrame(schema={ROW: pl.Int64, REASON: pl.String})
 
 
-def _shown(column: str, *, dtype: pl.DataType) -> pl.Expr:
-    """A cell as a message shows it."""
-    if dtype == pl.Binary:
-        return pl.lit("bytes")
-    if dtype.is_nested() or dtype == pl.Duration:
-        return pl.struct(column).struct.json_encode()
-    return pl.format("'{}'", pl.col(column).cast(pl.String))
-
-
 def _naive(part: Part, *, row: pl.DataFrame, column: str) -> NaiveTimeError:
-    found = row.select(_shown(column, dtype=row.schema[column])).item()
+    found = row.select(shown(column, dtype=row.schema[column])).item()
     message = (
         f"{part.name}: column '{column}' has {found} in row {row[ROW_INDEX].item()}, a time without a zone, and the contract declares none."
     )
