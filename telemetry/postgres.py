@@ -95,7 +95,7 @@ def session(location: str, *, name: str) -> Iterator[Session]:
     connection = _connected(location, name=name)
     with closing(connection), closing(connection.cursor()) as cursor:
         opened = Session(name=name, location=location, cursor=cursor)
-        opened.ask("SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items()))
+        opened.ask("SELECT " + ", ".join(f"set_config('{name}', '{value}', false) AS {name}" for name, value in _SETTINGS.items()))
         yield opened
 
 
