@@ -16,7 +16,9 @@ from telemetry.sections import Aggregation
 
 STEP: Final = "__step__"
 """The beginning of the step that a reading falls into."""
+PLACE: Final = "__place__"
 _RUN: Final = "__run__"
+_MOST: Final = 2**62
 
 
 def aggregations(contract: Contract, *, names: tuple[str, ...]) -> dict[str, Aggregation]:
@@ -30,39 +32,63 @@ def counters(contract: Contract) -> timedelta | None:
     return contract.time.cadence * max(steps) if steps else None
 
 
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows sorted by entity and instant, those of one instant in the order in which they came.
+
+    One number tells both: numbers are sorted in a tenth of the time that texts take.
+    """
+    place = place_of(rows)
+    return rows if place.is_sorted() else rows.with_columns(place).sort(PLACE, maintain_order=True).drop(PLACE)
+
+
+def place_of(rows: pl.DataFrame, *, at: str = AT) -> pl.Series:
+    """A number that grows with entity and instant, and is the same where both are."""
+    entity = rows[ENTITY].cast(pl.Enum(rows[ENTITY].unique().sort())).to_physical().cast(pl.Int64)
+    instant = rows[at].to_physical()
+    lowest, highest = (int(bound) if isinstance(bound, int) else 0 for bound in (instant.min(), instant.max()))
+    span = highest - lowest + 1
+    if (rows[ENTITY].n_unique() + 1) * span >= _MOST:
+        instant, lowest, span = instant.rank("dense").cast(pl.Int64), 0, rows.height + 1
+    return (entity * span + (instant - lowest)).alias(PLACE)
+
+
 def canonical(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:
-    """The readings that count for something, one row for each entity, instant and revision, in their order.
+    """The readings that count for something, one row for each entity, instant and revision, sorted by them.
 
     Args:
         readings: `entity, at, <names>, revision`, any number of rows for one instant.
         names: the parameters.
     """
-    kept = readings.filter(pl.any_horizontal(pl.col(names).is_not_null()))
+    silent = pl.all_horizontal(pl.col(names).is_null())
+    spoken = readings.filter(~silent) if readings.select(silent.any()).item() else readings
+    kept = in_order(spoken)
     if told_once(kept):
         return kept
-    several = pl.struct(ENTITY, AT).is_duplicated()
-    single, repeated = kept.filter(~several), kept.filter(several)
+    several = told_again(kept)
+    repeated = kept.filter(several)
     together = repeated.group_by(ENTITY, AT, REVISION).agg(pl.col(names).max())
     latest = [pl.col(REVISION).filter(pl.col(name).is_not_null()).max().over(ENTITY, AT).alias(f"{_RUN}{name}") for name in names]
     counts = pl.any_horizontal(pl.col(name).is_not_null() & (pl.col(REVISION) == pl.col(f"{_RUN}{name}")) for name in names)
-    needed = together.with_columns(latest).filter(counts).select(kept.columns)
-    return pl.concat([single, needed]).sort(ENTITY, AT, REVISION)
+    needed = together.with_columns(latest).filter(counts).select(kept.columns).sort(ENTITY, AT, REVISION)
+    return in_order(pl.concat([kept.filter(~several), needed]))
 
 
 def settled(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:
     """One row for each entity and instant, from `canonical` readings; `revision` is null where several make it up."""
     if told_once(readings):
         return readings
-    ordered = readings.sort(ENTITY, AT, REVISION)
+    several = told_again(readings)
     alone = pl.when(pl.len() == 1).then(pl.col(REVISION).first()).alias(REVISION)
-    return ordered.group_by(ENTITY, AT, maintain_order=True).agg(pl.col(names).drop_nulls().last(), alone).select(readings.columns)
+    one = readings.filter(several).group_by(ENTITY, AT, maintain_order=True).agg(pl.col(names).drop_nulls().last(), alone)
+    return in_order(pl.concat([readings.filter(~several), one.select(readings.columns)]))
 
 
 def steps(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...]) -> pl.DataFrame:
-    """The grid's rows that `canonical` readings make: `entity, at, observed, <names>, revision`, in no particular order.
+    """The grid's rows that `canonical` readings make: `entity, at, observed, <names>, revision`, sorted.
 
     Args:
-        readings: all those of the steps, and of counters those before as far back as `counters` says.
+        readings: all those of the steps, and of counters those before as far back as `counters` says; sorted, so that sums are taken
+            in the order of time and have the same last bits in whatever order the readings came.
         contract: its cadence and aggregations.
         names: the parameters.
 
@@ -74,17 +100,18 @@ def steps(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...])
     if counters(contract) is None and one[REVISION].null_count() == 0 and one.select((pl.col(AT) == step).all()).item():
         return one.select(ENTITY, AT, pl.lit(value=True).alias(OBSERVED), *names, REVISION)
     how = aggregations(contract, names=names)
-    one = one if one[AT].is_sorted() else one.sort(ENTITY, AT)  # sums in the order of time: the same bits in whatever order they came
     if counters(contract) is not None:
-        one = _risen(one.sort(ENTITY, AT), contract=contract, how=how)
+        one = _risen(one, contract=contract, how=how)
     alone = (pl.len() == 1) & (pl.col(AT).first() == pl.col(STEP).first()) & pl.lit(value=counters(contract) is None)
     record = pl.when(alone).then(pl.col(REVISION).first()).alias(REVISION)
     sums = [name for name in names if how[name] != "mean"]
     gaps = [name for name in sums if one[name].null_count()]
+    stepped = one.with_columns(step.alias(STEP))
     told = (
-        one.with_columns(step.alias(STEP))
-        .group_by(ENTITY, pl.col(STEP).alias(_RUN))
+        stepped.with_columns(place_of(stepped, at=STEP).set_sorted())
+        .group_by(PLACE, maintain_order=True)
         .agg(
+            pl.col(ENTITY, STEP).first(),
             pl.col([name for name in names if how[name] == "mean"]).mean(),
             pl.col(sums).sum(),
             pl.col(gaps).count().name.prefix(_RUN),
@@ -93,7 +120,7 @@ def steps(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...])
     )
     told = told.with_columns(pl.when(pl.col(f"{_RUN}{name}") > 0).then(pl.col(name)).alias(name) for name in gaps)
     observed = pl.any_horizontal(pl.col(names).is_not_null()).alias(OBSERVED)
-    return told.select(ENTITY, pl.col(_RUN).alias(AT), observed, *names, REVISION)
+    return told.select(ENTITY, pl.col(STEP).alias(AT), observed, *names, REVISION)
 
 
 def touched_by(readings: pl.DataFrame, *, contract: Contract) -> pl.DataFrame:
@@ -102,7 +129,8 @@ def touched_by(readings: pl.DataFrame, *, contract: Contract) -> pl.DataFrame:
     A counter's rise is told from the reading before, so the steps that follow are touched as well.
     """
     step = pl.col(AT).dt.truncate(contract.time.cadence)
-    direct = readings.select(ENTITY, step).unique()
+    stepped = readings.select(ENTITY, step)
+    direct = stepped if told_once(stepped) else stepped.unique()
     reach = counters(contract)
     if reach is None:
         return direct
@@ -137,17 +165,17 @@ def kept_apart(readings: pl.DataFrame, *, of: pl.DataFrame, contract: Contract) 
     return readings.with_columns(step).join(apart, on=[ENTITY, STEP], how="semi").drop(STEP)
 
 
-def told_once(rows: pl.DataFrame, *, by: tuple[str, ...] = (ENTITY, AT)) -> bool:
-    """Whether no two rows are the same in `by`; sorted rows are not hashed."""
+def told_once(rows: pl.DataFrame) -> bool:
+    """Whether no entity has two rows for one instant."""
     if rows.height < 2:
         return True
-    if len(by) == 2:
-        first, second = by if rows[by[0]].is_sorted() else by[::-1]
-        if rows[first].is_sorted():
-            changes = pl.col(first) != pl.col(first).shift()
-            if rows.select((changes | (pl.col(second) > pl.col(second).shift())).fill_null(value=True).all()).item():
-                return True
-    return not bool(rows.select(pl.struct(by).is_duplicated().any()).item())
+    place = place_of(rows)
+    return bool((place.diff().drop_nulls() > 0).all()) if place.is_sorted() else not place.is_duplicated().any()
+
+
+def told_again(rows: pl.DataFrame) -> pl.Series:
+    """True where another row is of the same entity and instant."""
+    return place_of(rows).is_duplicated()
 
 
 def _risen(readings: pl.DataFrame, *, contract: Contract, how: dict[str, Aggregation]) -> pl.DataFrame:

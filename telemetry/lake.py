@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 from deltalake import DeltaTable
 
-from telemetry.archive import STEP, canonical, counters, kept_apart, sealed_steps, steps, touched_by
+from telemetry.archive import STEP, canonical, counters, in_order, kept_apart, sealed_steps, steps, touched_by
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError
 from telemetry.resample import complete, fill, lookback
@@ -261,18 +261,18 @@ class Lake(Tables):
             there = stored.with_columns(absent).select(readings.columns)
             readings = readings.join(there, on=readings.columns, how="anti", nulls_equal=True)
         if readings.height:
-            rows = readings.with_columns(pl.col(AT).dt.date().alias(DAY)).sort(DAY, ENTITY, AT)
+            rows = in_order(readings).with_columns(pl.col(AT).dt.date().alias(DAY))
             self.commit(READINGS, lambda table: self.put(READINGS, rows, opened=table, partition=DAY))
 
     def _put(self, table: DeltaTable | None, rows: pl.DataFrame, *, only_new: bool) -> None:
         """Bring rows into the grid: add them, or replace the days in which a known one changes."""
         if table is None or only_new:
-            self.put(GRID, rows.sort(DAY, ENTITY, AT), opened=table, partition=DAY)
+            self.put(GRID, in_order(rows), opened=table, partition=DAY)
             return
         days = rows[DAY].unique().to_list()
         others = self.scan(table).filter(pl.col(DAY).is_in(days)).join(rows.lazy(), on=[ENTITY, AT], how="anti").collect()
-        whole = pl.concat([rows, others], how="diagonal").sort(DAY, ENTITY, AT)
-        self.put(GRID, whole, opened=table, partition=DAY, days=sorted(days))
+        whole = pl.concat([rows, others], how="diagonal")
+        self.put(GRID, in_order(whole), opened=table, partition=DAY, days=sorted(days))
 
     def days(self) -> pl.DataFrame:
         """The days (UTC) of which the grid has a row, by entity: `entity, day`, sorted."""

@@ -52,7 +52,7 @@ def melted(rows: pl.DataFrame, *, contract: Contract, part: str) -> Melted:
     assert layout.value_column is not None  # noqa: S101
     named = text_of(layout.parameter_column, dtype=rows.schema[layout.parameter_column])
     unit = text_of(layout.unit_column, dtype=rows.schema[layout.unit_column]) if layout.unit_column else pl.lit(None, dtype=pl.String)
-    value = number(layout.value_column, dtype=rows.schema[layout.value_column], decimal_comma=contract.files.decimal_comma)
+    value = number(layout.value_column, dtype=rows.schema[layout.value_column], decimal_comma=contract.files.decimal_comma).fill_nan(None)
     told = rows.with_columns(named.alias(PARAMETER), unit.alias(_UNIT), value.alias(VALUE))
     declared = {parameter.column or name: name for name, parameter in contract.parameters.items()}
     pairs = told.select(PARAMETER, _UNIT).unique()

@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.archive import told_once
+from telemetry.archive import told_again
 from telemetry.contract import Contract
 from telemetry.feeds import ROW_INDEX
 from telemetry.layouts import VALUE
@@ -43,9 +43,9 @@ def settle(rows: pl.DataFrame, *, by: tuple[str, ...], contract: Contract) -> Se
         contract: `time.repeated`, and how values are aggregated.
     """
     none = pl.DataFrame(schema={ROW: pl.Int64, REASON: pl.String})
-    if told_once(rows, by=by):
+    several = told_again(rows) if PARAMETER not in by else rows.select(pl.struct(by).is_duplicated()).to_series()
+    if not several.any():
         return Settled(frame=rows, refused=none, repeated=0)
-    several = pl.struct(by).is_duplicated()
     single, repeated = rows.filter(~several), rows.filter(several)
     values = [name for name in rows.columns if name not in (ROW_INDEX, ENTITY, COHORT, AT, LABEL, *by)]
     if contract.time.repeated == "aggregate":

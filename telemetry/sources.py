@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.columns import Plan, output, plan, required, shown, time_column
+from telemetry.columns import Check, Plan, output, plan, required, shown, time_column
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError, MissingColumnError, NaiveTimeError, NewColumnsError
 from telemetry.feeds import ROW_INDEX, Part
@@ -114,22 +114,24 @@ class _Reader:
     rows: int = field(default=0)
 
     def batch(self, raw: pl.DataFrame, *, damaged: pl.DataFrame) -> Batch:
-        told = self._timed(raw)
-        faulty = told.filter(pl.any_horizontal(check.fails for check in self.how.checks))
-        refused = self._refused(faulty) if faulty.height else _nothing_refused()
-        sound = told.join(faulty.select(ROW_INDEX), on=ROW_INDEX, how="anti", maintain_order="left") if faulty.height else told
-        apart = sound.filter(self.how.clock) if self.how.clock is not None else sound.clear()
+        told = self._told(raw)
+        checks = self._open_checks(told)
+        fails = told.select(pl.any_horizontal(check.fails for check in checks)).to_series().fill_null(value=False) if checks else None
+        faulty = told.clear() if fails is None else told.filter(fails)
+        refused = _reasons(faulty, checks=checks) if faulty.height else _nothing_refused()
+        apart = told.filter(self.how.clock & (~fails if fails is not None else True)) if self.how.clock is not None else told.clear()
         undeclared = self.how.undeclared
         if self.contract.layout.kind == "long":
-            rows = melted(sound, contract=self.contract, part=self.part.name)
+            rows = melted(told.filter(~fails) if faulty.height and fails is not None else told, contract=self.contract, part=self.part.name)
             undeclared, refused = rows.undeclared, pl.concat([refused, rows.refused])
             settled = settle(rows.frame, by=(ENTITY, AT, rows.name), contract=self.contract)
             frame = pivoted(settled.frame, names=rows.names, name=rows.name)
         else:
             names = tuple(name for name in self.how.outputs if name not in (ENTITY, COHORT, LABEL))
             label = (LABEL,) if self.contract.label_column else ()
-            kept = [pl.col(output(name)).alias(name) for name in (ENTITY, COHORT, AT, *names, *label)]
-            settled = settle(sound.select(ROW_INDEX, *kept), by=(ENTITY, AT), contract=self.contract)
+            rows_told = told.select(ROW_INDEX, *(pl.col(output(name)).alias(name) for name in (ENTITY, COHORT, AT, *names, *label)))
+            sound = rows_told.filter(~fails) if faulty.height and fails is not None else rows_told
+            settled = settle(sound, by=(ENTITY, AT), contract=self.contract)
             frame = settled.frame
         refused = pl.concat([refused, settled.refused])
         quarantine = self._quarantine(raw, refused=refused, damaged=damaged)
@@ -148,7 +150,7 @@ class _Reader:
             clock_example=self._example(apart),
         )
 
-    def _timed(self, raw: pl.DataFrame) -> pl.DataFrame:
+    def _told(self, raw: pl.DataFrame) -> pl.DataFrame:
         """The rows with what was read of them; a naive time is refused as a whole, for nobody knows what any of them means."""
         outputs = [value.alias(output(name)) for name, value in self.how.outputs.items()]
         time, column = self.how.time, time_column(self.contract)
@@ -160,22 +162,16 @@ class _Reader:
                 raise _naive(self.part, row=naive.head(1), column=column)
             if time.usual is not None:
                 told = told.with_columns(time.at.alias(output(AT)))
-        return told
+        reals = [output(name) for name in self.how.outputs if told.schema[output(name)] == pl.Float64]
+        with_nan = [name for name, found in told.select(pl.col(reals).is_nan().any()).row(0, named=True).items() if found] if reals else []
+        return told.with_columns(pl.col(with_nan).fill_nan(None)) if with_nan else told
 
-    def _refused(self, faulty: pl.DataFrame) -> pl.DataFrame:
-        """Row numbers and reasons of rows that fail a check: the first that does."""
-        checks = self.how.checks
-        fault = pl.coalesce(pl.when(check.fails).then(pl.lit(number, dtype=pl.UInt16)) for number, check in enumerate(checks))
-        there = [(number, check) for number, check in enumerate(checks) if check.column in faulty.columns]
-        found = pl.coalesce(
-            pl.when(pl.col(_FAULT) == number).then(shown(check.column, dtype=faulty.schema[check.column])) for number, check in there
-        ).fill_null("nothing")
-        before = {number: f"column '{check.column}' has " for number, check in enumerate(checks)}
-        after = {number: f", expected {check.expected}" for number, check in enumerate(checks)}
-        number = pl.col(_FAULT)
-        reason = pl.concat_str(number.replace_strict(before), pl.col(_FOUND), number.replace_strict(after))
-        told = faulty.with_columns(fault.alias(_FAULT)).with_columns(found.alias(_FOUND))
-        return told.select(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW), reason.alias(REASON))
+    def _open_checks(self, told: pl.DataFrame) -> list[Check]:
+        """The checks that some row may fail."""
+        clear = (
+            told.lazy().select(check.clear.alias(str(number)) for number, check in enumerate(self.how.checks)).collect(engine="in-memory")
+        )
+        return [check for check, sure in zip(self.how.checks, clear.row(0), strict=True) if not sure]
 
     def _quarantine(self, raw: pl.DataFrame, *, refused: pl.DataFrame, damaged: pl.DataFrame) -> pl.DataFrame:
         """The refused rows as they stood in the part, and those that had no columns."""
@@ -194,6 +190,21 @@ class _Reader:
             return ""
         first = apart.row(0, named=True)
         return f"{self.part.name}, row {first[ROW_INDEX]}: {clock.column} has {first[clock.column]} where the time is {first[output(AT)]}"
+
+
+def _reasons(faulty: pl.DataFrame, *, checks: list[Check]) -> pl.DataFrame:
+    """Row numbers and reasons of rows that fail a check: the first that does."""
+    fault = pl.coalesce(pl.when(check.fails).then(pl.lit(number, dtype=pl.UInt16)) for number, check in enumerate(checks))
+    there = [(number, check) for number, check in enumerate(checks) if check.column in faulty.columns]
+    found = pl.coalesce(
+        pl.when(pl.col(_FAULT) == number).then(shown(check.column, dtype=faulty.schema[check.column])) for number, check in there
+    ).fill_null("nothing")
+    before = {number: f"column '{check.column}' has " for number, check in enumerate(checks)}
+    after = {number: f", expected {check.expected}" for number, check in enumerate(checks)}
+    number = pl.col(_FAULT)
+    reason = pl.concat_str(number.replace_strict(before), pl.col(_FOUND), number.replace_strict(after))
+    told = faulty.with_columns(fault.alias(_FAULT)).with_columns(found.alias(_FOUND))
+    return told.select(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW), reason.alias(REASON))
 
 
 def _nothing_refused() -> pl.DataFrame:
