@@ -26,7 +26,7 @@ from telemetry.schema import AT, COHORT, ENTITY, FINGERPRINT, LABEL, QUARANTINE,
 BATCH_ROWS: Final = 1_000_000
 _FAULT: Final = "__fault__"
 _FOUND: Final = "__found__"
-_MOST_UNREADABLE: Final = 0.5
+MOST_UNREADABLE: Final = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,14 @@ class Batch:
     clock_example: str = ""
 
 
-def read(part: Part, *, contract: Contract, now: datetime | None = None, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
+def read(
+    part: Part,
+    *,
+    contract: Contract,
+    now: datetime | None = None,
+    batch_rows: int = BATCH_ROWS,
+    most_unreadable: float = MOST_UNREADABLE,
+) -> Iterator[Batch]:
     """The readings of a part, batch by batch, and the rows that are none.
 
     Args:
@@ -66,13 +73,14 @@ def read(part: Part, *, contract: Contract, now: datetime | None = None, batch_r
         contract: says which columns are the keys, the time and the parameters, and in which units.
         now: times more than a day after it are quarantined.
         batch_rows: how many rows are held at a time.
+        most_unreadable: the share of its first rows that may go to quarantine before the part is refused as a whole.
 
     Raises:
         MissingColumnError: the part lacks a column that the contract names.
         NewColumnsError: it has one that the contract does not name, and new columns are frozen.
         EmptySourceError: it holds no row.
         NaiveTimeError: times come without a zone, and the contract declares none.
-        BadValueError: it is damaged, or more than half of its first rows cannot be read.
+        BadValueError: it is damaged, or most of its first rows cannot be read.
     """
     of_path = columns_of_path(part.name, pattern=contract.entity.path_pattern)
     with refusals(part.name, told=part.kind):
@@ -84,7 +92,7 @@ def read(part: Part, *, contract: Contract, now: datetime | None = None, batch_r
     how = plan(columns, contract=contract, of_path=of_path, now=now)
     if how.undeclared and contract.new_columns == "freeze":
         raise NewColumnsError(source=part.name, columns=how.undeclared)
-    reader = _Reader(part=part, contract=contract, how=how)
+    reader = _Reader(part=part, contract=contract, how=how, most_unreadable=most_unreadable)
     damaged = opened.damaged
     for raw in _batches(opened.frame, part=part, rows=batch_rows):
         yield reader.batch(raw, damaged=damaged)
@@ -111,6 +119,7 @@ class _Reader:
     part: Part
     contract: Contract
     how: Plan
+    most_unreadable: float
     rows: int = field(default=0)
 
     def batch(self, raw: pl.DataFrame, *, damaged: pl.DataFrame) -> Batch:
@@ -136,7 +145,7 @@ class _Reader:
         refused = pl.concat([refused, settled.refused])
         quarantine = self._quarantine(raw, refused=refused, damaged=damaged)
         rows_in = raw.height + damaged.height
-        if not self.rows and quarantine.height > _MOST_UNREADABLE * rows_in:
+        if not self.rows and quarantine.height > self.most_unreadable * rows_in:
             raise _unreadable(self.part, quarantine=quarantine, rows=rows_in)
         self.rows += rows_in
         return Batch(
@@ -177,10 +186,10 @@ class _Reader:
         """The refused rows as they stood in the part, and those that had no columns."""
         every = damaged
         if refused.height:
-            plain = [name for name, dtype in raw.schema.items() if name != ROW_INDEX and dtype != pl.Binary]
-            rows = raw.with_columns(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW)).join(refused, on=ROW)
-            text = pl.struct(plain).struct.json_encode() if plain else pl.lit("{}")
-            every = pl.concat([damaged, rows.select(ROW, REASON, text.alias(TEXT))])
+            numbers = refused[ROW].cast(raw.schema[ROW_INDEX]).implode()
+            rows = raw.filter(pl.col(ROW_INDEX).is_in(numbers))
+            told = rows.select(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW), _as_text(rows).alias(TEXT))
+            every = pl.concat([damaged, told.join(refused, on=ROW).select(ROW, REASON, TEXT)])
         named = every.with_columns(pl.lit(self.part.name).alias(SOURCE), pl.lit(self.part.fingerprint).alias(FINGERPRINT))
         return named.select(list(QUARANTINE)).sort(ROW)
 
@@ -205,6 +214,14 @@ def _reasons(faulty: pl.DataFrame, *, checks: list[Check]) -> pl.DataFrame:
     reason = pl.concat_str(number.replace_strict(before), pl.col(_FOUND), number.replace_strict(after))
     told = faulty.with_columns(fault.alias(_FAULT)).with_columns(found.alias(_FOUND))
     return told.select(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW), reason.alias(REASON))
+
+
+def _as_text(rows: pl.DataFrame) -> pl.Expr:
+    """The rows' columns as JSON, which knows no infinite number: a column with one is told as text."""
+    plain = [name for name, dtype in rows.schema.items() if name != ROW_INDEX and dtype != pl.Binary]
+    infinite = {name for name in plain if rows.schema[name].is_float() and rows[name].is_infinite().any()}
+    told = [pl.col(name).cast(pl.String) if name in infinite else pl.col(name) for name in plain]
+    return pl.struct(told).struct.json_encode() if told else pl.lit("{}")
 
 
 def _nothing_refused() -> pl.DataFrame:
