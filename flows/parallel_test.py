@@ -127,7 +127,8 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
         rows.filter(pl.col(LEAD) == 1).write_parquet(into / "lead1" / f"{number:05}.parquet")
         scored.scores.write_parquet(into / "scores" / f"{number:05}.parquet")
         until = rows.select(pl.col(AT).max() + cadence).item() if contract.split.by == "entity" else end_of(panel)
-        incidents.append(open_incidents(scored.scores, policy=policy, cadence_seconds=contract.time.cadence_seconds, until=until))
+        days, seconds = contract.newcomer.departed_days, contract.time.cadence_seconds
+        incidents.append(open_incidents(scored.scores, policy=policy, cadence_seconds=seconds, until=until, departed_days=days))
         ranks.append(scored.entities)
     finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
     return Seen(thresholds=thresholds, incidents=pl.concat(incidents), ranks=pl.concat(ranks), finite=finite)

@@ -5,8 +5,8 @@ An entity is anomalous in a step in which any of its targets has a surprise abov
 which are minutes by default). It begins with the first anomalous step of those that opened it and ends right after its last one.
 
 Silence is an incident of its own, with the target `silence`: an entity that was reporting (rows in `open_minutes` of the last
-`open_within` steps) has no row for `open_within` steps or more. It lasts from the first missing step until rows come again; its peak is
-the number of missing steps as a share of `open_within`.
+`open_within` steps) has no row for `open_within` steps or more. It lasts from the first missing step until rows come again, or until the
+entity counts as departed (see `telemetry.presence`); its peak is the number of missing steps as a share of `open_within`.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,9 @@ class Matched:
         return frozenset(self.labels.filter(FOUND).get_column(KEY).to_list())
 
 
-def open_incidents(scores: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int, until: datetime | None = None) -> pl.DataFrame:
+def open_incidents(
+    scores: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int, until: datetime | None = None, departed_days: int | None = None
+) -> pl.DataFrame:
     """INCIDENTS of all entities, by entity and start.
 
     Args:
@@ -77,12 +79,16 @@ def open_incidents(scores: pl.DataFrame, *, policy: Thresholds, cadence_seconds:
         cadence_seconds: length of a step.
         until: end (exclusive) of what could have been reported; an entity that is silent then is so until then. Default: right after
             the last row of any entity.
+        departed_days: a silence ends with the last of so many days after that of the last row. Default: it does not.
     """
     cadence = timedelta(seconds=cadence_seconds)
     rows = conform(scores, SCORES, name="scores")
     end = pl.col(AT).max() + cadence if until is None else pl.lit(until, dtype=TIME)
     steps = rows.lazy().group_by(ENTITY, AT).agg(_worst(), pl.col(SURPRISE).max().alias(PEAK), pl.col(RELEASE).first()).sort(ENTITY, AT)
-    told = pl.concat([_surprises(steps, policy=policy, cadence=cadence), _silences(steps, policy=policy, cadence=cadence, end=end)])
+    never = pl.lit(None, dtype=TIME)
+    departs = never if departed_days is None else pl.col(AT).dt.truncate("1d") + timedelta(days=departed_days + 1)
+    silences = _silences(steps, policy=policy, cadence=cadence, end=end, departs=departs)
+    told = pl.concat([_surprises(steps, policy=policy, cadence=cadence), silences])
     named = told.sort(ENTITY, START, TARGET).with_columns(_name().alias(INCIDENT)).select(list(INCIDENTS)).collect()
     return conform(named, INCIDENTS, name="incidents")
 
@@ -118,10 +124,10 @@ def _surprises(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta) -
     )
 
 
-def _silences(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta, end: pl.Expr) -> pl.LazyFrame:
+def _silences(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta, end: pl.Expr, departs: pl.Expr) -> pl.LazyFrame:
     """Incidents of missing rows."""
     reported = pl.col(AT) - pl.col(AT).shift(policy.open_minutes - 1).over(ENTITY) <= (policy.open_within - 1) * cadence
-    back = pl.col(AT).shift(-1).over(ENTITY).fill_null(end)
+    back = pl.min_horizontal(pl.col(AT).shift(-1).over(ENTITY).fill_null(end), departs)
     missing = (pl.col(END) - pl.col(START)).dt.total_microseconds() / (cadence / timedelta(microseconds=1))
     return (
         steps.with_columns((pl.col(AT) + cadence).alias(START), back.alias(END), reported.alias("reported"))

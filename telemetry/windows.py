@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError, SourceError
 from telemetry.panel import Panel, Part
+from telemetry.presence import newcomers
 from telemetry.scaling import matrices
-from telemetry.schema import AT, END, ENTITY, FIRST_SEEN, START
+from telemetry.schema import AT, END, ENTITY, START
 
 LEAST_STEPS: Final = 4
 """Each part must hold this many windows, or nothing could be learned or judged."""
@@ -100,7 +101,7 @@ def panel(
     axis = _Axis(rows, cadence=contract.time.cadence)
     entity = rows.select(pl.col(ENTITY).rle_id()).to_series().to_numpy()
     values, observed = _scaled(rows, entity=entity, axis=axis, names=names, contract=contract, scales=scales)
-    newcomer = axis.mark(_newcomer_periods(entities, contract=contract, data_start=data_start), names=names)
+    newcomer = axis.mark(newcomers(entities, contract=contract, data_start=data_start), names=names)
     present = np.zeros(values.shape[:2], dtype=np.bool_)
     present[entity, axis.step] = True
     return Panel(
@@ -156,13 +157,6 @@ def _scaled(
         values[entity, axis.step, p] = np.where(known, scaled, 0.0)
         observed[entity, axis.step, p] = known
     return values, observed
-
-
-def _newcomer_periods(entities: pl.DataFrame, *, contract: Contract, data_start: datetime | None) -> pl.DataFrame:
-    young = timedelta(days=contract.newcomer.days)
-    began = pl.lit(data_start, dtype=pl.Datetime("us", "UTC")) if data_start else pl.col(FIRST_SEEN).min()
-    late = entities if contract.newcomer.since_start else entities.filter(pl.col(FIRST_SEEN) > began)
-    return late.select(ENTITY, pl.col(FIRST_SEEN).alias(START), (pl.col(FIRST_SEEN) + young).alias(END))
 
 
 def _parts(axis: _Axis, *, names: tuple[str, ...], parts: pl.DataFrame | None, present: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -1,0 +1,322 @@
+"""From the grid to scores, coverage and incidents: what is new is scored once it is complete, and what came late is scored after all.
+
+The tables are a function of the grid and of the release, whatever was late and however often one asked: exactly one score for each entity,
+minute, target and release, and one state for each entity and minute in which it is watched. Every write replaces a span by what it should
+be, and how far all this went is noted last, so that a kill in between costs time and nothing else.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import polars as pl
+
+from flows.parallel_test import Candidate, forecasts_of, released
+from flows.prepare import build, work
+from serving.forecasts import tell
+from serving.incidents import open_incidents
+from serving.release import Release
+from serving.scorer import coverage
+from serving.scorer import score as judge_minutes
+from serving.stretches import Progress, Stretch, between, filled, influence, length, merged, progress, remember, touched
+from telemetry import contract as contracts
+from telemetry.contract import Contract
+from telemetry.errors import EmptySourceError
+from telemetry.lake import Lake
+from telemetry.presence import newcomers, watched
+from telemetry.revisions import Span, as_of, changed, replace
+from telemetry.schema import (
+    AT,
+    COVERAGE,
+    END,
+    ENTITIES,
+    ENTITY,
+    FORECASTS,
+    INCIDENTS,
+    LEAD,
+    RELEASE,
+    SCORES,
+    START,
+    TIME,
+    WATERMARKS,
+    Schema,
+)
+from telemetry.tables import DAY
+from telemetry.watermarks import complete_until
+
+FORGOTTEN: Final = timedelta(days=7)
+"""Where nobody can tell any more what became of the grid since the last scoring, everything of so long before it is scored anew."""
+NEVER: Final = -1
+"""The version of a table that is not there."""
+CHANGES: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME}
+_BEFORE: Final = "__before__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """What a scoring did.
+
+    Attributes:
+        since: the first instant of which something was written.
+        until: everything before it is scored.
+        minutes: entity-minutes that are covered now and were not before.
+        late: entity-minutes whose readings came, or were told otherwise, after they had been scored.
+    """
+
+    since: datetime
+    until: datetime
+    minutes: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What there is to do.
+
+    Attributes:
+        floor: nothing before it is scored by this release.
+        frontier: everything before it is scored, but for `changes`.
+        until: end of what is complete.
+        changes: CHANGES before the frontier.
+        late: how many of the grid's rows they are made of.
+    """
+
+    lake: Lake
+    release: Release
+    learned: Contract
+    declared: Contract
+    candidate: Candidate
+    done: Progress
+    floor: datetime
+    frontier: datetime
+    changes: pl.DataFrame
+    late: int
+    folder: str
+
+    @property
+    def until(self) -> datetime:
+        return self.done.until
+
+    def span(self, since: datetime, until: datetime, *, entities: tuple[str, ...] | None = None) -> Span:
+        """Its rows of a span, as far as they are to be written."""
+        return Span(release=self.release.id, since=max(since, self.floor), until=min(until, self.until), entities=entities)
+
+
+def advance(lake: Lake, *, release: Release, contract: Contract, folder: str, now: datetime) -> Advanced:
+    """Bring scores, coverage and incidents of a release up to date. Safe to run again at any point.
+
+    Args:
+        lake: its telemetry and its tables.
+        release: that scores, by the contract that it was learned with.
+        contract: as it is now: when an incident opens, how late readings come, after how many days one has departed.
+        folder: the run's; rows for the page's excerpts are left there.
+        now: by which a feed is silent.
+
+    Raises:
+        EmptySourceError: nothing was ingested yet.
+    """
+    job = _job(lake, release=release, contract=contract, folder=folder, now=now)
+    anew = touched(job.changes, contract=job.learned, after=influence(job.learned))
+    minutes = 0
+    for stretch in merged(between(job.frontier, job.until, contract=job.learned), anew):
+        if stretch.end > job.floor:
+            minutes += _score(job, stretch=stretch, entities=anew.get(stretch, ()))
+    _cover_anew(job)
+    _incidents(job)
+    remember(lake, release=release.id, done=job.done)
+    first = job.changes[START].min()
+    since = min(first, job.frontier) if isinstance(first, datetime) else job.frontier
+    return Advanced(since=since, until=job.until, minutes=minutes, late=job.late)
+
+
+def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: datetime) -> _Job:
+    learned = contracts.parse(release.contract, path=f"of release {release.id}")
+    begun = datetime.fromisoformat(release.manifest["calibrated_until"])
+    marks = lake.read("watermarks", schema=WATERMARKS).collect()  # before the grid: it then holds what they tell of
+    grid, entities = lake.version("grid"), lake.version("entities")
+    if grid is None:
+        raise EmptySourceError(f"The lake {lake.root} holds no grid.", hint="ingest a source first: tidewatch ingest.")
+    before = progress(lake, release=release.id)
+    frontier = begun if before is None else min(before.until, _end(lake, release=release.id, contract=learned) or begun)
+    complete = complete_until(marks, contract=contract, now=now)
+    there = _rows(lake, version=grid, since=frontier).select(pl.col(AT).max()).collect().item()
+    until = frontier if there is None else max(frontier, min(there + learned.time.cadence, complete or there + learned.time.cadence))
+    floor = max(begun, until - timedelta(days=contract.retention.scores_days))
+    done = Progress(until=until, grid=grid, entities=NEVER if entities is None else entities)
+    found = _changes(lake, before=before, done=done, contract=learned, floor=floor, frontier=frontier) if before else _none()
+    if found is None:
+        frontier, found = max(floor, frontier - FORGOTTEN), _none()
+    changes, late = found
+    return _Job(
+        lake=lake,
+        release=release,
+        learned=learned,
+        declared=contract,
+        candidate=released(release),
+        done=done,
+        floor=floor,
+        frontier=max(floor, frontier),
+        changes=changes,
+        late=late,
+        folder=folder,
+    )
+
+
+def _none() -> tuple[pl.DataFrame, int]:
+    return pl.DataFrame(schema=CHANGES), 0
+
+
+def _end(lake: Lake, *, release: str, contract: Contract) -> datetime | None:
+    """The first instant of which the release has no coverage."""
+    last = lake.read("coverage", schema=COVERAGE).filter(pl.col(RELEASE) == release).select(pl.col(AT).max()).collect().item()
+    return None if last is None else last + contract.time.cadence
+
+
+def _rows(lake: Lake, *, version: int, since: datetime) -> pl.LazyFrame:
+    """`entity, at, day` of the grid's rows as they are stored, from an instant on."""
+    table = lake.open("grid", version=version)
+    if table is None:
+        return pl.LazyFrame(schema={ENTITY: pl.String, AT: TIME, DAY: pl.Date})
+    return lake.scan(table).filter(pl.col(DAY) >= since.date(), pl.col(AT) >= since).select(ENTITY, AT, DAY)
+
+
+def _changes(
+    lake: Lake, *, before: Progress, done: Progress, contract: Contract, floor: datetime, frontier: datetime
+) -> tuple[pl.DataFrame, int] | None:
+    """CHANGES from the floor to the frontier, and how many rows they are made of; null if nobody can tell any more."""
+    rows = changed(lake, "grid", since=before.grid, until=done.grid, names=contract.names)
+    aged = _aged(lake, before=before, contract=contract)
+    if rows is None or aged is None:
+        return None
+    matters = floor - influence(contract) - length(contract)  # of the first stretch that is written
+    late = rows.filter(pl.col(AT) >= matters, pl.col(AT) < frontier)
+    cadence = contract.time.cadence
+    points = late if not filled(contract) else pl.concat([late, rows.filter(pl.col(AT) >= frontier).group_by(ENTITY).agg(pl.col(AT).min())])
+    spans = points.select(ENTITY, pl.col(AT).alias(START), (pl.col(AT) + cadence).alias(END))
+    if filled(contract) and spans.height:
+        spans = _with_gaps(lake, spans=spans, version=done.grid, contract=contract)
+    told = pl.concat([spans, aged]).with_columns(pl.col(END).clip(upper_bound=frontier)).filter(pl.col(START) < pl.col(END))
+    return told, late.filter(pl.col(AT) >= floor).height
+
+
+def _with_gaps(lake: Lake, *, spans: pl.DataFrame, version: int, contract: Contract) -> pl.DataFrame:
+    """CHANGES that begin right after the row before: the contract says what the steps of a gap were once a row comes after it."""
+    reach = length(contract) + 2 * influence(contract)
+    oldest = spans.select(pl.col(START).min() - reach).item()
+    rows = _rows(lake, version=version, since=oldest).select(ENTITY, AT, pl.col(AT).alias(_BEFORE)).collect().sort(AT)
+    there = spans.sort(START).join_asof(rows, left_on=START, right_on=AT, by=ENTITY, allow_exact_matches=False, check_sortedness=False)
+    before = pl.col(_BEFORE) + contract.time.cadence
+    return there.with_columns(pl.coalesce(before, START).alias(START)).select(list(CHANGES))
+
+
+def _aged(lake: Lake, *, before: Progress, contract: Contract) -> pl.DataFrame | None:
+    """CHANGES of those that are newcomers at other times than was known before: an older reading of theirs has come."""
+    empty = pl.DataFrame(schema=ENTITIES)
+    known = empty if before.entities == NEVER else as_of(lake, "entities", version=before.entities, schema=ENTITIES)
+    if known is None:
+        return None
+    now = lake.read("entities", schema=ENTITIES).collect()
+    old, new = (newcomers(told, contract=contract) for told in (known, now))
+    both = pl.concat([old.join(new, on=list(CHANGES), how="anti"), new.join(old, on=list(CHANGES), how="anti")])
+    return both.group_by(ENTITY).agg(pl.col(START).min(), pl.col(END).max()).sort(ENTITY)
+
+
+def _score(job: _Job, *, stretch: Stretch, entities: tuple[str, ...]) -> int:
+    """Write what a stretch says: of `entities` as far as it was scored before, of all from there on. How many entity-minutes are new."""
+    rows, scores = _forecast(job, stretch=stretch)
+    begin, end = max(stretch.start, job.frontier), min(stretch.end, job.until)
+    if entities and stretch.start < job.frontier:
+        span = job.span(stretch.start, min(stretch.end, job.frontier), entities=entities)
+        replace(job.lake, "scores", scores.filter(span.rows), span=span, schema=SCORES)
+    _keep(rows, scores=scores, folder=job.folder, name=f"{stretch.start:%Y%m%dT%H%M%S}")
+    if begin >= end:
+        return 0
+    span = job.span(begin, end)
+    replace(job.lake, "scores", scores.filter(span.rows), span=span, schema=SCORES)
+    covered = _coverage(job, scores=scores, span=span)
+    replace(job.lake, "coverage", covered, span=span, schema=COVERAGE)
+    return covered.height
+
+
+def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """FORECASTS and SCORES of a stretch."""
+    since, until = stretch.anchor, min(stretch.reach, job.until)
+    grid = job.lake.grid(contract=job.learned, since=since, until=until, version=job.done.grid).filter(pl.col(AT) < stretch.end).collect()
+    if grid.filter(pl.col(AT) >= stretch.start).is_empty():
+        return pl.DataFrame(schema=FORECASTS), pl.DataFrame(schema=SCORES)
+    panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=job.release.scales, parts=None)
+    ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
+    start = max(0, ahead // (panel.cadence_seconds * 1_000_000))
+    scaled = forecasts_of(job.candidate, panel=panel, start=start)
+    rows = tell(panel, scaled, leads=job.learned.leads.steps, scales=job.release.scales, start=start)
+    return rows, judge_minutes(rows, thresholds=job.release.thresholds, release=job.release.id).scores
+
+
+def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:
+    """Exactly one state for every entity and minute of a span in which it is watched."""
+    since, until, cadence = span.since, span.until or job.until, job.learned.time.cadence
+    steps = pl.datetime_range(since, until, cadence, closed="left", eager=True, time_unit="us").cast(TIME).alias(AT)
+    reach = datetime.combine(since.date(), datetime.min.time(), since.tzinfo) - timedelta(days=job.declared.newcomer.departed_days)
+    rows = _rows(job.lake, version=job.done.grid, since=reach).filter(pl.col(AT) < until)
+    if span.entities is not None:
+        rows = rows.filter(pl.col(ENTITY).is_in(span.entities))
+    seen = rows.group_by(ENTITY, DAY).agg(pl.col(AT).min()).collect()
+    every = seen.select(ENTITY).unique().sort(ENTITY).join(steps.to_frame(), how="cross")
+    minutes = watched(every, seen=seen, contract=job.declared)
+    return coverage(minutes, scores=scores, quarantined=minutes.clear(), release=job.release.id)
+
+
+def _cover_anew(job: _Job) -> None:
+    """The states of those that were told otherwise, for as long as their rows keep them watched."""
+    after = max(influence(job.learned), timedelta(days=job.declared.newcomer.departed_days + 1))
+    for stretch, entities in touched(job.changes, contract=job.learned, after=after).items():
+        span = job.span(stretch.start, min(stretch.end, job.frontier), entities=entities)
+        if span.until is not None and span.since < span.until:
+            scores = job.lake.read("scores", schema=SCORES).filter(span.rows).collect()
+            replace(job.lake, "coverage", _coverage(job, scores=scores, span=span), span=span, schema=COVERAGE)
+
+
+def _incidents(job: _Job) -> None:
+    """Incidents of all from the frontier on, and of those that were told otherwise from there on, as their scores now tell them."""
+    policy, cadence = job.declared.thresholds, job.declared.time.cadence
+    margin = (policy.open_within + policy.close_minutes) * cadence  # an incident of earlier minutes cannot be changed by later ones
+    edge = pl.lit(job.frontier - margin).cast(TIME)
+    edges = job.changes.group_by(ENTITY).agg((pl.col(START).min() - margin).alias(_BEFORE)).with_columns(pl.min_horizontal(_BEFORE, edge))
+    known = job.lake.read("incidents", schema=INCIDENTS).filter(pl.col(RELEASE) == job.release.id).collect()
+    open_again = pl.col(END) >= pl.coalesce(_BEFORE, edge)
+    stale = known.join(edges, on=ENTITY, how="left").filter(open_again)
+    begins = pl.concat([stale.select(ENTITY, pl.col(START)), edges.select(ENTITY, pl.col(_BEFORE).alias(START))])
+    begins = begins.group_by(ENTITY).agg((pl.col(START).min() - margin).alias(START)).filter(pl.col(START) < edge - margin)
+    scores = _scores_since(job, default=job.frontier - 2 * margin, begins=begins)
+    opened = open_incidents(
+        scores,
+        policy=policy,
+        cadence_seconds=job.declared.time.cadence_seconds,
+        until=job.until,
+        departed_days=job.declared.newcomer.departed_days,
+    )
+    told = opened.join(edges, on=ENTITY, how="left").filter(open_again).select(list(INCIDENTS))
+    first = pl.concat([edges[_BEFORE], pl.Series(_BEFORE, [job.frontier - margin], dtype=TIME)]).min()
+    assert isinstance(first, datetime)  # noqa: S101  (the column's type)
+    stays = known.filter(pl.col(END) >= first).join(stale, on=list(INCIDENTS), how="anti", nulls_equal=True)
+    span = Span(release=job.release.id, since=first, column=END)
+    replace(job.lake, "incidents", pl.concat([stays, told]), span=span, schema=INCIDENTS)
+
+
+def _scores_since(job: _Job, *, default: datetime, begins: pl.DataFrame) -> pl.DataFrame:
+    """SCORES from an instant on, and of some entities from an earlier one on."""
+    scores = job.lake.read("scores", schema=SCORES)
+    recent = scores.filter(Span(release=job.release.id, since=default).rows).collect()
+    first = begins[START].min()
+    if not isinstance(first, datetime):
+        return recent
+    span = Span(release=job.release.id, since=first, until=default, entities=tuple(begins[ENTITY].sort().to_list()))
+    older = scores.filter(span.rows).collect().join(begins, on=ENTITY).filter(pl.col(AT) >= pl.col(START)).drop(START)
+    return pl.concat([older, recent])
+
+
+def _keep(rows: pl.DataFrame, *, scores: pl.DataFrame, folder: str, name: str) -> None:
+    """What the page's excerpts are cut from."""
+    for table, frame in (("lead1", rows.filter(pl.col(LEAD) == 1)), ("scores", scores)):
+        (work(folder) / "scored" / table).mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(work(folder) / "scored" / table / f"{name}.parquet")

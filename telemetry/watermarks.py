@@ -1,0 +1,31 @@
+"""How far the feeds have come -> until when every step is complete, so that nothing is judged that is still on its way."""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from telemetry.contract import Contract
+from telemetry.schema import AT, NEWEST, TIME, WATERMARKS, conform
+
+
+def complete_until(watermarks: pl.DataFrame, *, contract: Contract, now: datetime) -> datetime | None:
+    """The end (exclusive) of the last step that is complete in every feed which is still alive; null where there is nothing to wait for.
+
+    A step is complete in a feed once its newest reading lies `late.offset_minutes` after the step's beginning. A feed is silent, and no
+    longer holds the others back, when it is `late.silence_minutes` behind the newest reading of all, or when nothing newer has come of
+    it for so long by the clock. So a replay of old telemetry waits for its slowest feed as live telemetry does, and what is left of
+    a feed that has ended is complete in the end. A clock that runs ahead makes nobody silent: its readings count as of `now`.
+
+    Args:
+        watermarks: WATERMARKS, in any order; none for a lake that was written by hand.
+        contract: its cadence and what it says of lateness.
+        now: the instant of asking.
+    """
+    late, cadence = contract.late, contract.time.cadence
+    silence = timedelta(minutes=late.silence_minutes)
+    clock = pl.lit(now).cast(TIME)
+    behind = pl.min_horizontal(pl.col(NEWEST).max(), clock) - pl.col(NEWEST)
+    alive = conform(watermarks, WATERMARKS, name="watermarks").filter(behind < silence, clock - pl.col(AT) < silence)
+    step = (pl.col(NEWEST).min() - timedelta(minutes=late.offset_minutes)).dt.truncate(cadence)
+    until: datetime | None = alive.select(step + cadence).item()
+    return until
