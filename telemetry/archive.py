@@ -8,7 +8,9 @@ the readings of every other step are kept beside the grid, so that a late one fi
 from datetime import timedelta
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from telemetry.contract import Contract
 from telemetry.schema import AT, ENTITY, OBSERVED, REVISION
@@ -19,6 +21,7 @@ STEP: Final = "__step__"
 PLACE: Final = "__place__"
 _RUN: Final = "__run__"
 _MOST: Final = 2**62
+Indices = NDArray[np.intp]
 
 
 def aggregations(contract: Contract, *, names: tuple[str, ...]) -> dict[str, Aggregation]:
@@ -100,25 +103,13 @@ def steps(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...])
     if counters(contract) is None and one[REVISION].null_count() == 0 and one.select((pl.col(AT) == step).all()).item():
         return one.select(ENTITY, AT, pl.lit(value=True).alias(OBSERVED), *names, REVISION)
     how = aggregations(contract, names=names)
-    if counters(contract) is not None:
-        one = _risen(one, contract=contract, how=how)
-    alone = (pl.len() == 1) & (pl.col(AT).first() == pl.col(STEP).first()) & pl.lit(value=counters(contract) is None)
-    record = pl.when(alone).then(pl.col(REVISION).first()).alias(REVISION)
-    sums = [name for name in names if how[name] != "mean"]
-    gaps = [name for name in sums if one[name].null_count()]
-    stepped = one.with_columns(step.alias(STEP))
-    told = (
-        stepped.with_columns(place_of(stepped, at=STEP).set_sorted())
-        .group_by(PLACE, maintain_order=True)
-        .agg(
-            pl.col(ENTITY, STEP).first(),
-            pl.col([name for name in names if how[name] == "mean"]).mean(),
-            pl.col(sums).sum(),
-            pl.col(gaps).count().name.prefix(_RUN),
-            record,
-        )
-    )
-    told = told.with_columns(pl.when(pl.col(f"{_RUN}{name}") > 0).then(pl.col(name)).alias(name) for name in gaps)
+    risen = _risen(one, contract=contract, how=how) if counters(contract) is not None else one
+    stepped = risen.with_columns(step.alias(STEP))
+    starts = _starts(stepped)
+    alone = pl.Series(np.diff(starts, append=stepped.height) == 1) & pl.lit(value=counters(contract) is None)
+    record = pl.when(alone & (pl.col(AT) == pl.col(STEP))).then(pl.col(REVISION)).alias(REVISION)
+    values = [_together(stepped[name], starts=starts, how=how[name]) for name in names]
+    told = stepped.select(pl.col(ENTITY, STEP, AT, REVISION).gather(starts)).with_columns(record, *values)
     observed = pl.any_horizontal(pl.col(names).is_not_null()).alias(OBSERVED)
     return told.select(ENTITY, pl.col(STEP).alias(AT), observed, *names, REVISION)
 
@@ -178,15 +169,42 @@ def told_again(rows: pl.DataFrame) -> pl.Series:
     return place_of(rows).is_duplicated()
 
 
+def _starts(stepped: pl.DataFrame) -> Indices:
+    """Where another step begins, in rows that are sorted."""
+    other = (pl.col(ENTITY) != pl.col(ENTITY).shift()) | (pl.col(STEP) != pl.col(STEP).shift())
+    return stepped.select(other.fill_null(value=True).arg_true()).to_series().to_numpy().astype(np.intp)
+
+
+def _together(values: pl.Series, *, starts: Indices, how: Aggregation) -> pl.Series:
+    """The sums or means of the runs that begin at `starts`, null where nothing was told.
+
+    NumPy adds each run by itself and always in the same way. A hash aggregation adds parts of it as its threads come along, and then
+    the last bits of a sum depend on what else was merged with it.
+    """
+    if not values.len():
+        return values
+    counts = np.diff(starts, append=values.len())
+    if values.null_count():
+        counts = np.add.reduceat(values.is_not_null().to_numpy().astype(np.int64), starts)
+    sums = np.add.reduceat(values.fill_null(0.0).to_numpy(), starts)
+    told = pl.DataFrame({_RUN: sums, STEP: counts})
+    value = pl.col(_RUN) / pl.col(STEP) if how == "mean" else pl.col(_RUN)
+    return told.select(pl.when(pl.col(STEP) > 0).then(value).alias(values.name)).to_series()
+
+
 def _risen(readings: pl.DataFrame, *, contract: Contract, how: dict[str, Aggregation]) -> pl.DataFrame:
     """Counters as rises since the reading before; a fall is a restart from zero. `readings` are sorted by entity and instant."""
+    first = (pl.col(ENTITY) != pl.col(ENTITY).shift()).fill_null(value=True)
+    placed = readings.with_row_index(PLACE).with_columns(pl.when(first).then(pl.col(PLACE)).forward_fill().alias(_RUN))
     rises = [_rise(name, since=contract.time.cadence * contract.parameters[name].previous_steps) for name in how if how[name] == "counter"]
-    return readings.with_columns(rises)
+    return placed.with_columns(rises).drop(PLACE, _RUN)
 
 
 def _rise(name: str, *, since: timedelta) -> pl.Expr:
+    """By how much a counter rose since its last reading: the one that `PLACE` names, if it is not before the entity's first, `_RUN`."""
     value = pl.col(name)
-    told_at = pl.when(value.is_not_null()).then(pl.col(AT))
-    before, at_before = (told.forward_fill().shift().over(ENTITY) for told in (value, told_at))
+    last = pl.when(value.is_not_null()).then(pl.col(PLACE)).forward_fill().shift()
+    last = pl.when(last >= pl.col(_RUN)).then(last)
+    before, at_before = value.gather(last), pl.col(AT).gather(last)
     rise = pl.when(value < before).then(value).otherwise(value - before)
     return pl.when(pl.col(AT) - at_before <= since).then(rise).alias(name)
