@@ -1,203 +1,206 @@
-"""How fast raw telemetry becomes the grid, beside pandas and DuckDB, and how little of it a small read touches.
+"""How fast raw telemetry becomes the grid, beside pandas and DuckDB, and how little a small read touches of it.
 
-The fleet of the story: 100 entities over six months, 18 parameters; a fifth of the entities report every ten seconds, the others every
-minute: 288,000 rows a day. One file a day, as exports come; CSV by default, for that is what most systems export (`--format parquet` for
-the other). Some parameters come in another unit than the contract's. A few rows of each file are repeated, unreadable, or a day late.
+    python tests/benchmarks/ingest.py [--rows 52M] [--format csv|parquet] [--repeats 3] [--sample 3M] [--json] [--data FOLDER] [--keep]
 
-The peers read the same files, one after the other: they convert the units, put rows that cannot be read aside, drop repeated rows, make
-sums (null for nothing) or means per entity and minute, and write both the grid and the readings below a minute as Parquet (ZSTD 1), a
-folder a day, sorted by entity and minute. They do less than we: no fingerprint, no check of every line, no merge of late rows into
-another day, no transaction. Each run is a process of its own; imports are not timed; runs alternate, and medians are told.
+The export is the fleet of the story (`ingestion/exports.py`): 100 entities, half a year, 18 parameters, a fifth of the entities every 10
+seconds and the others every minute, one file a day: 52 million rows, with late, repeated and unreadable ones, and five parameters in
+another unit than the contract's. CSV is the default: it is what a platform's export job writes, every system can, and only in it is there
+something to be judged in every cell. In Parquet the types are settled already; infinite values and missing keys and times remain.
 
-    python tests/benchmarks/ingest.py [--days 182] [--sample-days 8] [--repeats 5] [--format csv|parquet] [--json]
+Tidewatch does what `tidewatch ingest` does: fingerprints, a look at every line, checks, quarantine, the merge by revision, Delta commits.
+The peers (`ingestion/with_pandas.py`, `ingestion/with_duckdb.py`) do what the outcome needs: read, convert units, judge every row and put
+the unreadable ones aside, drop exact repeats, sum or average by entity and minute, and write grid and readings as Parquet (ZSTD 1), a
+folder a day, sorted by entity and time. No fingerprint, no commit, no merge with what is there; they may rely on readings being at most a
+day late. They are given the first files of the export, as many as `--sample` asks for; on these the three take turns `--repeats` times,
+each run a process of its own, imports not timed. What they wrote is compared with the lake, value by value.
 
-The last line of `--json` has: rows, seconds, rows_per_second, peak_gib (of the ingesting process), ratio_pandas, ratio_duckdb (their
-seconds by ours on the sample), day_read_ms (median of 9 reads of a day of one entity in a process that has imported what it needs; the
-files are in the page cache) and day_read_bytes_share (compressed bytes of the row groups that its statistics cannot rule out, and of the
-footers that were read, by the bytes of the whole grid).
+The last line of `--json` is one record:
+    rows, seconds, rows_per_second, peak_gib   the whole export by Tidewatch; the most that its process had resident, mapped files included
+    ratio_pandas, ratio_duckdb                 the peer's median seconds by Tidewatch's, on the sample
+    day_read_ms                                median over processes of the first read (`Lake.grid`) of one day of one customer's four
+                                               entities, after the imports; the lake's files are in the page cache
+    day_read_bytes_share                       bytes that this read fetched from storage (read_bytes of /proc/self/io, so mapped pages and
+                                               read-ahead count) once the grid's Parquet files had been dropped from the page cache, by
+                                               the bytes of all of them; null where they lie in memory or the system does not count
+    greatest_difference                        between a value of Tidewatch and of a peer, as a share of the value
+Exits with 1 if they tell different things: a row, a null, or a value by more than 1e-12.
 """
 
 import argparse
 import json
-import resource
-import shutil
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from shutil import rmtree
+from typing import Any, Final
 
-import numpy as np
-import polars as pl
-
-ROOT = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks import ingest_peers as peers  # noqa: E402
+from tests.benchmarks.ingestion import exports, grids  # noqa: E402  (the checkout is put on the path first)
 
-FIRST = date(2026, 1, 1)
-ENTITIES, QUICK = 100, 20
-SECONDS_A_DAY = 86_400
-
-
-def contract_of() -> Any:  # Any: telemetry.contract.Contract, imported where it is used
-    """The fleet's contract, with three parameters that come in another unit."""
-    import tomllib
-
-    from telemetry.contract import parse
-
-    raw = tomllib.loads((ROOT / "infra" / "contracts" / "fleet.toml").read_text())
-    for name, unit in peers.SOURCE_UNITS.items():
-        raw["parameters"][name] |= {"source_unit": unit}
-    return parse(raw)
+ROWS_A_DAY: Final = 288_000
+TOLERANCE: Final = 1e-12
+PEERS: Final = ("pandas", "duckdb")
+OURS: Final = "tidewatch"
+DAY_READS: Final = 5
+Figures = dict[str, Any]  # Any: plain JSON
 
 
-def write_day(day: int, *, folder: Path, kind: str, late: pl.DataFrame | None, names: tuple[str, ...]) -> tuple[int, pl.DataFrame]:
-    """One day's file; gives back its rows, and those that will come a day late."""
-    random = np.random.default_rng([7, day])
-    start = datetime.combine(FIRST + timedelta(days=day), datetime.min.time())
-    entity = np.concatenate([np.repeat(np.arange(QUICK), 8640), np.repeat(np.arange(QUICK, ENTITIES), 1440)])
-    second = np.concatenate([np.tile(np.arange(0, SECONDS_A_DAY, 10), QUICK), np.tile(np.arange(0, SECONDS_A_DAY, 60), ENTITIES - QUICK)])
-    rhythm = 1 + 0.4 * np.sin(2 * np.pi * (second / SECONDS_A_DAY + entity / 37)) - 0.2 * ((day + 3) % 7 >= 5)
-    levels = {name: 10.0 ** (number % 4) * (1 + entity % 11) for number, name in enumerate(names)}
-    values = {name: np.round(level * rhythm * (1 + 0.05 * random.standard_normal(entity.size)), 3) for name, level in levels.items()}
-    frame = pl.DataFrame({"second": second, "entity": entity, **values}).sort("second", "entity")
-    at = pl.lit(start) + pl.duration(seconds=pl.col("second"))
-    customer, region = (
-        pl.format("customer{}", pl.col("entity") // 2),
-        pl.when(pl.col("entity") % 2 == 0).then(pl.lit("eu")).otherwise(pl.lit("us")),
-    )
-    told = frame.select(at.dt.to_string("%Y-%m-%dT%H:%M:%SZ").alias("time"), customer.alias("customer"), region.alias("region"), *names)
-    held_back = (frame["entity"] < QUICK) & pl.Series(random.random(told.height) < 0.0002)
-    next_day, rows = told.filter(held_back), told.filter(~held_back)
-    rows = pl.concat([*([late] if late is not None else []), rows, rows.sample(5, seed=day)])
-    faulty = rows.sample(3, seed=day + 1).with_columns(time=pl.Series(["soon", "2026-13-01T00:00:00Z", "yesterday"]))
-    rows = pl.concat([rows, faulty])
-    path = folder / f"day-{FIRST + timedelta(days=day)}.{kind}"
-    if kind == "csv":
-        rows.write_csv(path)
-    else:
-        rows.write_parquet(path, compression="zstd", compression_level=1)
-    return rows.height, next_day
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What the three did with the sample.
+
+    Attributes:
+        rows: of the sample.
+        seconds: of each run, by who ran.
+        greatest_difference: between the lake and a peer's tables.
+    """
+
+    rows: int
+    seconds: dict[str, list[float]]
+    greatest_difference: float
+
+    def ratio(self, peer: str) -> float | None:
+        """The peer's median by ours."""
+        if not self.seconds[peer]:
+            return None
+        return round(statistics.median(self.seconds[peer]) / statistics.median(self.seconds[OURS]), 2)
 
 
-def generate(folder: Path, *, days: int, kind: str) -> int:
-    """Write every day's file; gives back how many rows they hold."""
-    names, rows, late = contract_of().names, 0, None
-    for day in range(days):
-        written, late = write_day(day, folder=folder, kind=kind, late=late, names=names)
-        rows += written
-    return rows
-
-
-def worker(args: argparse.Namespace) -> dict[str, Any]:
-    """One timed run in this process."""
-    files = sorted(args.data.iterdir())[: args.sample_days or None]
-    contract = contract_of()
-    if args.worker == "ours":
-        from telemetry.files import FileSource
-        from telemetry.ingestion import ingest
-        from telemetry.lake import Lake
-
-        source = FileSource(str(args.data) if not args.sample_days else str(args.data / peers.glob_of(files)), contract=contract)
-        began = time.perf_counter()
-        done = ingest(source, contract=contract, lake=Lake(str(args.out)), now=datetime(2027, 1, 1, tzinfo=UTC))
-        told = {"rows": done.rows_in, "quarantined": done.rows_quarantined, "repeated": done.rows_repeated, "steps": done.rows_new}
-    elif args.worker == "read":
-        return read_a_day(args.out, contract=contract, days=args.days)
-    else:
-        run = {"pandas": peers.with_pandas, "duckdb": peers.with_duckdb}[args.worker]
-        prepared = peers.prepared(args.worker)
-        began = time.perf_counter()
-        told = run(prepared, files=files, out=args.out, contract=contract)
-    seconds = time.perf_counter() - began
-    return {"seconds": seconds, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, **told}
-
-
-def read_a_day(root: Path, *, contract: Any, days: int) -> dict[str, Any]:  # Any: as in contract_of
-    """A day of one entity in the middle of all."""
-    from telemetry.lake import Lake
-
-    since = datetime.combine(FIRST + timedelta(days=days // 2), datetime.min.time(), UTC)
-    lake, entity, times = Lake(str(root)), "customer21/us", []
-    for _ in range(10):
-        began = time.perf_counter()
-        frame = lake.grid(contract=contract, since=since, until=since + timedelta(days=1), entities=(entity,)).collect()
-        times.append(time.perf_counter() - began)
-    assert frame.height == 1440, frame.height
-    return {"day_read_ms": 1000 * statistics.median(times[1:]), "first_ms": 1000 * times[0], "share": peers.touched(lake, since, entity)}
-
-
-def run_of(which: str, *, data: Path, out: Path, sample_days: int = 0, days: int = 0) -> dict[str, Any]:
-    """A worker's figures, from a process of its own."""
-    shutil.rmtree(out, ignore_errors=which == "read") if which != "read" and out.exists() else None
-    sized = ["--sample-days", str(sample_days), "--days", str(days)]
-    command = [sys.executable, __file__, "--worker", which, "--data", str(data), "--out", str(out), *sized]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run(*what: str | Path) -> Figures:
+    """A measured run in a process of its own."""
+    command = [sys.executable, str(ROOT / "tests" / "benchmarks" / "ingestion" / "runs.py"), *map(str, what)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{which} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{' '.join(map(str, what))} has failed")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Every figure."""
-    with tempfile.TemporaryDirectory() as folder:
-        data, out = Path(folder, "raw"), Path(folder, "out")
-        data.mkdir()
-        began = time.perf_counter()
-        rows = generate(data, days=args.days, kind=args.format)
-        size = sum(path.stat().st_size for path in data.iterdir()) / 2**30
-        say(args, f"{rows:,} rows in {args.days} files of {size:.1f} GiB written in {time.perf_counter() - began:.0f} s")
-        ratios: dict[str, list[float]] = {"pandas": [], "duckdb": []}
-        for _ in range(args.repeats):
-            ours = run_of("ours", data=data, out=out, sample_days=args.sample_days)
-            for peer, found in ratios.items():
-                theirs = run_of(peer, data=data, out=out, sample_days=args.sample_days)
-                found.append(theirs["seconds"] / ours["seconds"])
-                say(args, f"{args.sample_days} days: ours {ours['seconds']:.2f} s, {peer} {theirs['seconds']:.2f} s, {theirs}")
-        whole = run_of("ours", data=data, out=out)
-        say(args, f"everything: {whole}")
-        read = run_of("read", data=data, out=out, days=args.days)
-        say(args, f"a day of one entity: {read}")
+def compare(folder: Path, *, export: exports.Export, sample: int, repeats: int, work: Path, say: Callable[[str], None]) -> Compared:
+    """The three in turns over the first files of the export."""
+    chosen, rows = work / "sample", 0
+    chosen.mkdir()
+    for name, count in export.rows.items():
+        if rows < sample:
+            (chosen / name).symlink_to((folder / name).resolve())
+            rows += count
+    seconds: dict[str, list[float]] = {who: [] for who in (OURS, *PEERS)}
+    greatest = 0.0
+    for turn in range(repeats):
+        for who, runs in seconds.items():
+            out = work / who
+            rmtree(out, ignore_errors=True)
+            told = run(who, chosen, out)
+            runs.append(told["seconds"])
+            taken = f"{told['seconds']:.2f} s, {told['cpu_seconds']:.1f} s of processors"
+            say(f"{rows:,} rows by {who}: {taken}, at most {told['peak_gib']:.2f} GiB")
+        if not turn:
+            for peer in PEERS:
+                greatest = max(greatest, differs(work / OURS, work / peer, days=len(list(chosen.iterdir())), say=say))
+    for who in seconds:
+        rmtree(work / who, ignore_errors=True)
+    return Compared(rows=rows, seconds=seconds, greatest_difference=greatest)
+
+
+def differs(lake: Path, peer: Path, *, days: int, say: Callable[[str], None]) -> float:
+    """The greatest difference from a peer; infinite if it has put other rows aside than those that were planted."""
+    found, planted = grids.rejected(peer), days * exports.BURSTS_A_DAY * exports.BURST_ROWS
+    difference = grids.greatest_difference(lake, peer, names=exports.contract().names)
+    say(f"{peer.name} tells the same but for {difference:.1e} of a value; {found} rows put aside, {planted} are faulty")
+    return difference if found == planted else float("inf")
+
+
+def day_reads(lake: Path, *, say: Callable[[str], None]) -> Figures:
+    """How long the read of one customer's day takes, and how much of the grid it fetches."""
+    times = [run("day", lake) for _ in range(DAY_READS)]
+    forget(grids.parquet(lake, table="grid"))
+    cold = run("day", lake)
+    size = grids.bytes_of(lake, table="grid")
+    told = ", ".join(format(each["ms"], ".0f") for each in times)
+    say(f"a day of one customer, {cold['rows']} rows: {told} ms; {cold['ms']:.0f} ms from storage")
+    say(f"it fetches {cold['bytes'] / 2**20:.2f} MiB of the grid's {size / 2**20:,.0f} MiB")
     return {
-        "rows": whole["rows"],
-        "seconds": round(whole["seconds"], 1),
-        "rows_per_second": round(whole["rows"] / whole["seconds"]),
-        "peak_gib": round(whole["peak_gib"], 2),
-        "ratio_pandas": round(statistics.median(ratios["pandas"]), 2) if args.repeats else None,
-        "ratio_duckdb": round(statistics.median(ratios["duckdb"]), 2) if args.repeats else None,
-        "day_read_ms": round(read["day_read_ms"], 1),
-        "day_read_bytes_share": round(read["share"], 5),
-        "format": args.format,
+        "day_read_ms": round(statistics.median(told["ms"] for told in times), 1),
+        "day_read_bytes_share": round(cold["bytes"] / size, 6) if cold["bytes"] else None,
     }
 
 
-def say(args: argparse.Namespace, text: str) -> None:
-    """To a person; the record is the last line of stdout."""
-    print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
+def forget(paths: list[Path]) -> None:
+    """Drop files from the page cache."""
+    os.sync()  # what is not on storage yet cannot be dropped
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
-def main() -> None:
-    """Entry point."""
+def measure(asked: argparse.Namespace, *, work: Path, say: Callable[[str], None]) -> Figures:
+    """Everything, in `work`; the export is in there too, or in a folder of its own."""
+    folder, days = asked.data or work / "export", -(-asked.rows // ROWS_A_DAY)
+    began = time.perf_counter()
+    export = exports.write(folder, days=days, format=asked.format, seed=asked.seed)
+    rows, size = sum(export.rows.values()), sum((folder / name).stat().st_size for name in export.rows)
+    say(f"{rows:,} rows in {days} files of {size / 2**30:.2f} GiB, written in {time.perf_counter() - began:.0f} s")
+    compared = compare(folder, export=export, sample=asked.sample, repeats=asked.repeats, work=work, say=say)
+    whole = run(OURS, folder, work / "lake")
+    say(f"all of them by {OURS}: {whole}")
+    if (whole["rows"], whole["quarantined"]) != (rows, export.faulty):
+        raise SystemExit(f"{rows} rows, {export.faulty} of them faulty, are told as {whole}")
+    return {
+        "rows": rows,
+        "seconds": round(whole["seconds"], 2),
+        "rows_per_second": round(rows / whole["seconds"]),
+        "peak_gib": round(whole["peak_gib"], 2),
+        **{f"ratio_{peer}": compared.ratio(peer) for peer in PEERS},
+        **day_reads(work / "lake", say=say),
+        "greatest_difference": compared.greatest_difference,
+        "sample_rows": compared.rows,
+        "format": asked.format,
+    }
+
+
+def number(text: str) -> int:
+    """52M and 300k are numbers too."""
+    scale = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
+    return int(float(text.removesuffix("k").removesuffix("M")) * scale)
+
+
+def main() -> int:
+    """0 if all three told the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=182)
-    parser.add_argument("--sample-days", type=int, default=8, help="days that the peers are measured on")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rows", type=number, default="52M", help="raw rows, as whole days of 288,000")
     parser.add_argument("--format", choices=("csv", "parquet"), default="csv")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--worker", choices=("ours", "pandas", "duckdb", "read"), help=argparse.SUPPRESS)
-    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.worker:
-        print(json.dumps(worker(args)))
-        return
-    found = measure(args)
-    print(json.dumps(found) if args.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+    parser.add_argument("--repeats", type=int, default=3, help="of the comparison with the peers; 0 leaves them out")
+    parser.add_argument("--sample", type=number, default="3M", help="rows for that comparison")
+    parser.add_argument("--seed", type=int, default=20260101)
+    parser.add_argument("--data", type=Path, help="a folder for the export; one that is there already is used again")
+    parser.add_argument("--keep", action="store_true", help="leave everything that was written")
+    parser.add_argument("--json", action="store_true", help="the last line is a JSON object, everything else goes to standard error")
+    asked = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr if asked.json else sys.stdout, flush=True)
+
+    with ExitStack() as stack:
+        work = Path(tempfile.mkdtemp(prefix="tidewatch-ingest-"))
+        if asked.keep:
+            say(f"everything stays in {work}")
+        else:
+            stack.callback(rmtree, work, ignore_errors=True)
+        figures = measure(asked, work=work, say=say)
+    print(json.dumps(figures) if asked.json else "\n".join(f"{name}: {value}" for name, value in figures.items()))
+    return 0 if figures["greatest_difference"] <= TOLERANCE else 1
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
