@@ -3,30 +3,31 @@
 A part is remembered after all its rows are in the grid: a kill at any instant costs a second reading, never a row and never a double one.
 """
 
-import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 
+from telemetry.arrivals import bring_in
 from telemetry.contract import Contract
-from telemetry.errors import SourceError
-from telemetry.feeds import Part, Source
+from telemetry.errors import BadValueError, SourceError
+from telemetry.feeds import Part, Parts, Source
 from telemetry.lake import Lake
-from telemetry.resample import entities_from, labels_from, refuse_emptiness
+from telemetry.quarantine import NOT_A_ROW, put_aside, still_open
+from telemetry.resample import ROOM_STEPS, refuse_emptiness
 from telemetry.schema import (
     AT,
+    ENTITIES,
     ENTITY,
     FEED,
     FINGERPRINT,
-    LABEL,
+    FIRST_SEEN,
+    LAST_SEEN,
     QUARANTINE,
-    QUARANTINED,
     REASON,
-    RESOLVED,
     REVISION,
     ROW,
     ROWS_IN,
@@ -35,14 +36,15 @@ from telemetry.schema import (
     SOURCE,
     SOURCES,
     TEXT,
-    TIME,
 )
 from telemetry.sources import Batch, read
 
 BUFFER_ROWS: Final = 2_000_000
 """So many readings are merged at a time: enough for few commits, and little beside the memory of a laptop."""
-NOT_A_ROW: Final = 0
-"""The row number under which a part stands in quarantine that cannot be read at all."""
+BUFFER_BYTES: Final = 512 * 1024**2
+"""Likewise for readings of many parameters."""
+FARTHEST: Final = timedelta(days=5 * 365)
+"""A part that is this far from all that is known of an entity has a wrong clock, if it would also make millions of empty steps."""
 
 logger = logging.getLogger(__name__)
 
@@ -118,41 +120,28 @@ def ingest(
         since: servers are asked for readings from this instant on.
         until: end, exclusive.
         buffer_rows: how many readings are held before they are merged.
-        progress: told after each part.
+        progress: told after each batch of rows.
 
     Raises:
-        SourceError: there is nothing to be read, or not a single new part can be read.
+        SourceError: there is nothing to be read; or not a single new part can be read, and this was not told before of all of them.
     """
     at = now or datetime.now(UTC)
     found = source.parts(since=since, until=until)
     known = lake.known_sources()
     new = tuple(part for part in found.parts if part.fingerprint not in known)
-    work = _Work(feed=source.name, contract=contract, lake=lake, at=at, buffer_rows=buffer_rows)
+    refused = frozenset(still_open(lake).filter(pl.col(ROW) == NOT_A_ROW)[FINGERPRINT]) if new else frozenset()
+    work = _Work(feed=source.name, contract=contract, lake=lake, at=at, buffer_rows=buffer_rows, seen=_spans(lake))
     for number, part in enumerate(new, start=1):
-        work.take(part)
-        if progress is not None:
-            progress(Progress(parts_done=number, parts=len(new), rows_in=work.rows_in))
+        for rows_in in work.take(part):
+            if progress is not None:
+                progress(Progress(parts_done=number - 1, parts=len(new), rows_in=rows_in))
     work.flush()
-    if work.failed and len(work.failed) == len(new):
-        raise work.failed[0]
-    return Ingested(
-        feed=source.name,
-        parts=len(found.parts),
-        parts_known=len(found.parts) - len(new),
-        parts_failed=len(work.failed),
-        rows_in=work.rows_in,
-        rows_accepted=work.rows_in - work.rows_quarantined - work.rows_repeated,
-        rows_quarantined=work.rows_quarantined,
-        rows_repeated=work.rows_repeated,
-        rows_new=work.rows_new,
-        rows_changed=work.rows_changed,
-        passed_over=found.passed_over,
-        copies=found.copies,
-        undeclared=tuple(sorted(work.undeclared)),
-        clocks_apart=work.clocks_apart,
-        clock_example=work.clock_example,
-        newest=work.newest,
-    )
+    if progress is not None:
+        progress(Progress(parts_done=len(new), parts=len(new), rows_in=work.rows_in))
+    told_before = len(new) < len(found.parts) and work.failed.keys() <= refused
+    if work.failed and len(work.failed) == len(new) and not told_before:
+        raise next(iter(work.failed.values()))
+    return work.told(found, parts_known=len(found.parts) - len(new))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,12 +153,16 @@ class _Work:
     lake: Lake
     at: datetime
     buffer_rows: int
+    seen: pl.DataFrame
+    """`entity, first_seen, last_seen` as the lake knew them when this began."""
     frames: list[pl.DataFrame] = field(default_factory=list)
     refused: list[pl.DataFrame] = field(default_factory=list)
     done: list[dict[str, object]] = field(default_factory=list)
-    failed: list[SourceError] = field(default_factory=list)
+    failed: dict[str, SourceError] = field(default_factory=dict)
+    """By fingerprint."""
     undeclared: set[str] = field(default_factory=set)
-    held: int = 0
+    held_rows: int = 0
+    held_bytes: int = 0
     rows_in: int = 0
     rows_quarantined: int = 0
     rows_repeated: int = 0
@@ -179,17 +172,19 @@ class _Work:
     clock_example: str = ""
     newest: datetime | None = None
 
-    def take(self, part: Part) -> None:
-        """Read a part; what cannot be read at all stands in quarantine, and the others go on."""
+    def take(self, part: Part) -> Iterator[int]:
+        """Read a part; one that cannot be read stands in quarantine, and the others go on. Yields all rows so far, from time to time."""
         counts = {ROWS_IN: 0, ROWS_QUARANTINED: 0, ROWS_REPEATED: 0}
         try:
             for batch in read(part, contract=self.contract, now=self.at):
+                _refuse_strays(batch.frame, seen=self.seen, part=part, cadence=self.contract.time.cadence)
                 self._hold(batch)
                 told = (batch.rows_in, batch.quarantine.height, batch.repeated)
-                counts = {name: counts[name] + told for name, told in zip(counts, told, strict=True)}
+                counts = {name: counts[name] + count for name, count in zip(counts, told, strict=True)}
+                yield self.rows_in
         except SourceError as error:
-            logger.warning("%s cannot be read and is in quarantine", part.name)
-            self.failed.append(error)
+            logger.warning("a part of %s cannot be read and is in quarantine", self.feed)
+            self.failed[part.fingerprint] = error
             row = {SOURCE: part.name, FINGERPRINT: part.fingerprint, ROW: NOT_A_ROW, REASON: error.message, TEXT: error.hint or ""}
             self.refused.append(pl.DataFrame([row], schema=QUARANTINE))
             return
@@ -206,8 +201,9 @@ class _Work:
         self.rows_repeated += batch.repeated
         self.clocks_apart += batch.clocks_apart
         self.clock_example = self.clock_example or batch.clock_example
-        self.held += batch.frame.height
-        if self.held >= self.buffer_rows:
+        self.held_rows += batch.frame.height
+        self.held_bytes += int(batch.frame.estimated_size())
+        if self.held_rows >= self.buffer_rows or self.held_bytes >= BUFFER_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -216,41 +212,62 @@ class _Work:
             readings = pl.concat(self.frames, how="diagonal")
             self.frames.clear()
             refuse_emptiness(readings, cadence=self.contract.time.cadence)
-            merged = self.lake.merge_readings(readings, contract=self.contract)
-            self.rows_new += merged.rows_new
-            self.rows_changed += merged.rows_changed
-            self._refuse_sealed(merged.sealed, readings=readings)
-            self.lake.see(entities_from(readings.lazy()))
-            if self.contract.label_column:
-                self.lake.merge_labels(labels_from(readings.lazy(), contract=self.contract))
-            newest = readings[AT].max()
-            assert newest is None or isinstance(newest, datetime)  # noqa: S101  (the column's type)
-            self.newest = max(filter(None, (self.newest, newest)), default=None)
-        self._quarantine()
-        self.held = 0
-        if self.done:
-            self.lake.remember(pl.DataFrame(self.done, schema=SOURCES))
-            self.lake.resolve(names=[str(part[SOURCE]) for part in self.done], feed=self.feed, at=self.at)
-            self.done.clear()
+            arrived = bring_in(readings, feed=self.feed, contract=self.contract, lake=self.lake)
+            self.rows_new += arrived.rows_new
+            self.rows_changed += arrived.rows_changed
+            self.rows_quarantined += arrived.sealed.height
+            self.refused.append(arrived.sealed)
+            self.newest = max(filter(None, (self.newest, arrived.newest)), default=None)
+        self.held_rows = self.held_bytes = 0
+        put_aside(pl.concat([pl.DataFrame(schema=QUARANTINE), *self.refused]), feed=self.feed, at=self.at, lake=self.lake)
+        self.refused.clear()
         if self.newest is not None:
             self.lake.mark(feed=self.feed, newest=self.newest, at=self.at)
+        if self.done:
+            self.lake.resolve(names=[str(part[SOURCE]) for part in self.done], feed=self.feed, at=self.at)
+            self.lake.remember(pl.DataFrame(self.done, schema=SOURCES))
+            self.done.clear()
 
-    def _quarantine(self) -> None:
-        rows = pl.concat([pl.DataFrame(schema=QUARANTINE), *self.refused])
-        self.refused.clear()
-        if rows.height:
-            kept = [pl.lit(self.feed).alias(FEED), pl.lit(self.at).cast(TIME).alias(AT), pl.lit(None, dtype=TIME).alias(RESOLVED)]
-            self.lake.quarantine(rows.with_columns(kept).select(list(QUARANTINED)))
+    def told(self, found: Parts, *, parts_known: int) -> Ingested:
+        """All of it, by counts."""
+        return Ingested(
+            feed=self.feed,
+            parts=len(found.parts),
+            parts_known=parts_known,
+            parts_failed=len(self.failed),
+            rows_in=self.rows_in,
+            rows_accepted=self.rows_in - self.rows_quarantined - self.rows_repeated,
+            rows_quarantined=self.rows_quarantined,
+            rows_repeated=self.rows_repeated,
+            rows_new=self.rows_new,
+            rows_changed=self.rows_changed,
+            passed_over=found.passed_over,
+            copies=found.copies,
+            undeclared=tuple(sorted(self.undeclared)),
+            clocks_apart=self.clocks_apart,
+            clock_example=self.clock_example,
+            newest=self.newest,
+        )
 
-    def _refuse_sealed(self, sealed: pl.DataFrame, *, readings: pl.DataFrame) -> None:
-        if not sealed.height:
-            return
-        self.rows_quarantined += sealed.height
-        reason = f"the step is sealed: its readings were removed after {self.contract.retention.readings_days} days"
-        rows = readings.join(sealed, on=[ENTITY, AT, REVISION], how="semi").unique([ENTITY, AT, REVISION], keep="last", maintain_order=True)
-        texts = [json.dumps(row, default=str) for row in rows.drop(LABEL, strict=False).iter_rows(named=True)]  # few, and rarely any
-        told = pl.format("sealed {} {}", ENTITY, pl.col(AT).dt.to_string("iso"))
-        constants = [pl.lit(self.feed).alias(SOURCE), pl.lit(1, dtype=pl.Int64).alias(ROW), pl.lit(reason).alias(REASON)]
-        self.refused.append(
-            rows.select(told.alias(FINGERPRINT), *constants, pl.Series(TEXT, texts, dtype=pl.String)).select(list(QUARANTINE))
+
+def _spans(lake: Lake) -> pl.DataFrame:
+    return lake.read("entities", schema=ENTITIES).select(ENTITY, FIRST_SEEN, LAST_SEEN).collect()
+
+
+def _refuse_strays(readings: pl.DataFrame, *, seen: pl.DataFrame, part: Part, cadence: timedelta) -> None:
+    """One stray time of years ago would make millions of empty steps, whenever the grid is read.
+
+    Raises:
+        BadValueError: a reading is that far from the others of its entity, here or in the lake.
+    """
+    refuse_emptiness(readings, cadence=cadence)
+    spans = readings.group_by(ENTITY).agg(pl.col(AT).min().alias("first"), pl.col(AT).max().alias("last")).join(seen, on=ENTITY)
+    away = pl.max_horizontal(pl.col(FIRST_SEEN) - pl.col("first"), pl.col("last") - pl.col(LAST_SEEN)).alias("away")
+    worst = spans.with_columns(away).filter(pl.col("away") > max(FARTHEST, cadence * ROOM_STEPS)).sort("away", ENTITY)
+    if worst.height:
+        told = worst.row(-1, named=True)
+        raise BadValueError(
+            f"{part.name}: {told[ENTITY]} has readings from {told['first']} to {told['last']}, and all that is known of it is from "
+            f"{told[FIRST_SEEN]} to {told[LAST_SEEN]}.",
+            hint="a clock is probably wrong; otherwise ingest what lies between first.",
         )

@@ -15,6 +15,8 @@ from telemetry.feeds import ROW_INDEX
 from telemetry.layouts import VALUE
 from telemetry.schema import AT, COHORT, ENTITY, LABEL, PARAMETER, REASON, ROW
 
+OVERRULED: Final = "says something else of the same entity and instant"
+"""In the reason of a row that could be read, and does not count."""
 _LAST: Final = "__last__"
 _APART: Final = "__apart__"
 
@@ -55,7 +57,7 @@ def settle(rows: pl.DataFrame, *, by: tuple[str, ...], contract: Contract) -> Se
     apart = pl.any_horizontal(pl.col(name).drop_nulls().n_unique().over(by) > 1 for name in told)
     judged = different.with_columns(apart.alias(_APART), pl.col(ROW_INDEX).max().over(by).alias(_LAST))
     lost = judged.filter(pl.col(_APART) & (pl.col(ROW_INDEX) != pl.col(_LAST)))
-    reason = pl.format("row {} says something else of the same entity and instant, and the later row counts", _LAST)
+    reason = pl.format(f"row {{}} {OVERRULED}, and the later row counts", _LAST)
     refused = lost.select(pl.col(ROW_INDEX).cast(pl.Int64).alias(ROW), reason.alias(REASON))
     kept = judged.join(lost, on=ROW_INDEX, how="anti")
     others = [name for name in rows.columns if name not in by]

@@ -73,7 +73,6 @@ def read(
         contract: says which columns are the keys, the time and the parameters, and in which units.
         now: times more than a day after it are quarantined.
         batch_rows: how many rows are held at a time.
-        most_unreadable: the share of the first batch beyond which the part is refused as a whole.
         most_unreadable: the share of its first rows that may go to quarantine before the part is refused as a whole.
 
     Raises:
