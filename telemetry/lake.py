@@ -15,11 +15,10 @@ from deltalake import DeltaTable
 from telemetry.archive import STEP, canonical, counters, in_order, kept_apart, sealed_steps, steps, touched_by
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError
-from telemetry.resample import complete, fill, lookback
+from telemetry.resample import complete, fill, joined, lookback
 from telemetry.schema import (
     AT,
     COHORT,
-    END,
     ENTITIES,
     ENTITY,
     FEED,
@@ -152,15 +151,17 @@ class Lake(Tables):
         self.commit("entities", seen)
 
     def merge_labels(self, labels: pl.DataFrame) -> None:
-        """Merge LABELS: of those of an entity with the same start, the longest."""
+        """Merge LABELS: those that a label column tells are joined where they touch; of others with the same start, the longest."""
         conform(labels, LABELS, name="labels")
 
-        def marked(table: DeltaTable | None) -> int:
-            every = pl.concat([self.rows(table, schema=LABELS), labels.select(list(LABELS))])
-            longest = every.group_by(ENTITY, START, maintain_order=True).agg(pl.col(END).max(), pl.col(KIND).max())
-            return self.upsert("labels", longest, opened=table, keys=(ENTITY, START))
+        def marked(table: DeltaTable | None) -> None:
+            known = self.rows(table, schema=LABELS)
+            every = joined(pl.concat([known, labels.select(list(LABELS))]))
+            if not every.equals(known.sort(ENTITY, START, KIND)):
+                self.replace("labels", every, opened=table)
 
-        self.commit("labels", marked)
+        if labels.height:
+            self.commit("labels", marked)
 
     def known_sources(self) -> frozenset[str]:
         """The fingerprints of all parts that were ingested."""

@@ -87,6 +87,19 @@ def labels_from(readings: pl.LazyFrame, *, contract: Contract) -> pl.DataFrame:
     return conform(labels.collect(), LABELS, name="labels")
 
 
+def joined(labels: pl.DataFrame) -> pl.DataFrame:
+    """LABELS, sorted; spans that a label column tells are one where they touch, whatever the order in which their rows came.
+
+    Of other labels of an entity with the same start and kind, the longest counts.
+    """
+    told = labels.filter(pl.col(KIND) == LABELLED).sort(ENTITY, START)
+    reach = pl.col(END).cum_max().shift().over(ENTITY)
+    runs = told.with_columns((pl.col(START) > reach).fill_null(value=True).cum_sum().alias(_RUN))
+    spans = runs.group_by(ENTITY, _RUN).agg(pl.col(START).min(), pl.col(END).max(), pl.col(KIND).first())
+    longest = labels.filter(pl.col(KIND) != LABELLED).group_by(ENTITY, START, KIND).agg(pl.col(END).max())
+    return pl.concat([spans.select(list(LABELS)), longest.select(list(LABELS))]).sort(ENTITY, START, KIND)
+
+
 def entities_from(readings: pl.LazyFrame) -> pl.DataFrame:
     """Who is in `readings`, of which cohort, since when and until when: ENTITIES, sorted by entity."""
     newest = readings.group_by(ENTITY).agg(pl.col(AT).min().alias(FIRST_SEEN), pl.col(AT).max().alias(LAST_SEEN))

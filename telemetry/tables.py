@@ -146,6 +146,13 @@ class Tables:
             commit_properties=_ONE_COMMIT,
         )
 
+    def replace(self, name: str, frame: pl.DataFrame, *, opened: DeltaTable | None) -> None:
+        """Put `frame` in the place of all rows of a small table, by one commit on the version that was opened."""
+        if opened is None:
+            self.put(name, frame, opened=None)
+        else:
+            write_deltalake(opened, frame, mode="overwrite", writer_properties=_PARQUET, commit_properties=_ONE_COMMIT)
+
     def commit(self, name: str, attempt: Callable[[DeltaTable | None], T]) -> T:
         """The outcome of `attempt` on the table's newest version, tried again where another writer came first."""
         for _ in range(_ATTEMPTS - 1):
