@@ -12,7 +12,7 @@ from telemetry.files import FileSource
 from telemetry.ingestion import Ingested, ingest
 from telemetry.lake import Lake
 from telemetry.schema import ENTITIES, OBSERVED, QUARANTINED, REASON
-from tests.telemetry.public_sets import KEYS, PUBLIC_SETS, PublicSet
+from tests.telemetry.public_sets import KEYS, PUBLIC_SETS, PublicSet, told
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 pytestmark = [pytest.mark.data]
@@ -34,17 +34,17 @@ def of(name: str) -> PublicSet:
 
 @pytest.mark.parametrize("public", PUBLIC_SETS, ids=lambda public: public.name)
 def test_every_row_of_a_public_set_is_accounted_for_and_every_value_is_in_the_grid(public: PublicSet, data: Path, tmp_path: Path) -> None:
-    lake, told = Lake(str(tmp_path)), public.told(data)
+    lake, meant = Lake(str(tmp_path)), public.told(data)
     done = ingested(public, data=data, lake=lake)
     assert (done.rows_in, done.rows_accepted, done.rows_quarantined, done.rows_repeated) == (
-        told.rows,
-        told.rows - told.repeated - told.contradicted,
-        told.contradicted,
-        told.repeated,
+        meant.rows,
+        meant.rows - meant.repeated - meant.contradicted,
+        meant.contradicted,
+        meant.repeated,
     )
     assert (done.clocks_apart, done.parts_failed) == (public.wrong_clocks(data / public.source), 0)
-    assert lake.read("entities", schema=ENTITIES).collect().height == told.entities
-    expected = told.grid.filter(pl.any_horizontal(pl.exclude(KEYS).is_not_null()))
+    assert lake.read("entities", schema=ENTITIES).collect().height == meant.entities
+    expected = meant.grid.filter(pl.any_horizontal(pl.exclude(KEYS).is_not_null()))
     found = observed(public, lake=lake)
     assert_frame_equal(found, expected.select(found.columns), rel_tol=1e-12, abs_tol=1e-12)
     versions = {table: lake.version(table) for table in ("grid", "readings", "quarantine", "entities", "labels")}
@@ -88,3 +88,13 @@ def test_a_zone_that_changes_its_clocks_would_lose_the_hour_that_they_skip(data:
     done = ingest(FileSource(str(data / public.source), contract=belgian), contract=belgian, lake=lake, now=NOW)
     assert (done.rows_quarantined, done.rows_accepted) == (6, 15876)
     assert "that exists in Europe/Brussels" in lake.read("quarantine", schema=QUARANTINED).collect()[REASON][0]
+
+
+def test_an_hour_of_a_house_is_the_sum_of_its_energy_and_the_mean_of_its_climate(data: Path, tmp_path: Path) -> None:
+    public, lake = of("uci"), Lake(str(tmp_path))
+    contract = load(public.contract)
+    hourly = contract.model_copy(update={"time": contract.time.model_copy(update={"cadence_seconds": 3600})})
+    ingest(FileSource(str(data / public.source), contract=hourly), contract=hourly, lake=lake, now=NOW)
+    found = lake.grid(contract=hourly).filter(OBSERVED).drop(OBSERVED).collect().sort(KEYS)
+    expected = told(public.rows(data / public.source), cadence="1h", summed=public.summed).grid
+    assert_frame_equal(found, expected.select(found.columns), rel_tol=1e-12, abs_tol=1e-12)
