@@ -9,10 +9,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote
 
 import polars as pl
 
+from telemetry.addresses import credentials, secrets, without
 from telemetry.errors import SourceError
 
 Bound = datetime | int | float | str
@@ -27,7 +27,6 @@ _SETTINGS: Final = {
 }
 _CONNECT_SECONDS: Final = 10
 _SHOWN: Final = 300
-_AUTHORITY: Final = re.compile(r"(?<=://)[^/?#]*")
 _WHO: Final = re.compile(r'\b(user|role) "[^"]*"')
 _HINTS: Final = {
     "42P01": "name the table in the contract (sql.table) as the database spells it, with its schema: 'telemetry.minutes'.",
@@ -99,26 +98,13 @@ def session(location: str, *, name: str) -> Iterator[Session]:
         yield opened
 
 
-def bare(location: str) -> str:
-    """A URL without its credentials, however they are spelt, and without its query.
-
-    >>> bare("postgresql://ann:p@ss/w?rd@db:5432/fleet?sslmode=require")
-    'postgresql://db:5432/fleet'
-    """
-    scheme, _, rest = location.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
-
-
 def _connected(location: str, *, name: str) -> Any:  # Any: a connection of the driver, which has no types
     try:
         from adbc_driver_postgresql import dbapi
     except ImportError as error:
         hint = "pip install 'tidewatch[postgresql]'"
         raise SourceError(f"{name} cannot be read: the package adbc-driver-postgresql is not installed.", hint=hint) from error
-    authority = _AUTHORITY.search(location)
-    if authority is None or location.count("@") > authority.group().count("@") or authority.group().count("@") > 1:
-        hint = "write '@', '/', '?' and '%' of user and password as %40, %2F, %3F and %25, or set PGUSER and PGPASSWORD instead."
-        raise SourceError(f"{name} is no URL of a PostgreSQL database.", hint=hint)
+    credentials(location, name=name, instead="PGUSER and PGPASSWORD")
     options = "" if "connect_timeout=" in location else f"{'&' if '?' in location else '?'}connect_timeout={_CONNECT_SECONDS}"
     try:
         return dbapi.connect(location + options, autocommit=True)
@@ -132,15 +118,4 @@ def _reason(error: Exception, *, location: str) -> str:
     """The first line of what a server or the driver says, with nothing in it that only its reader should know."""
     line = str(error).strip().splitlines()[0]
     told = line.rpartition("ERROR:  ")[2].rpartition("Failed to connect: ")[2].strip().rstrip(".")
-    for secret in sorted(_secrets(location), key=len, reverse=True):
-        told = told.replace(secret, "...")
-    return _WHO.sub(r"this \1", told)[:_SHOWN]
-
-
-def _secrets(location: str) -> set[str]:
-    """User and password of a URL, as they stand there and as they are meant."""
-    authority = _AUTHORITY.search(location)
-    user, _, password = authority.group().rpartition("@")[0].partition(":") if authority else ("", "", "")
-    query = parse_qsl(location.partition("?")[2])
-    named = [value for key, value in query if "password" in key.lower()]
-    return {each for text in (user, password, *named) for each in (text, unquote(text)) if each}
+    return _WHO.sub(r"this \1", without(told, secret=secrets(location)))[:_SHOWN]

@@ -11,6 +11,7 @@ from typing import Final
 
 import polars as pl
 
+from telemetry.addresses import bare
 from telemetry.columns import required
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError, MissingColumnError, SourceError
@@ -19,7 +20,7 @@ from telemetry.files import columns_of_path
 from telemetry.fingerprints import fingerprint
 from telemetry.formats import columns_wanted
 from telemetry.pieces import distinct
-from telemetry.postgres import Session, bare, session
+from telemetry.postgres import Session, session
 from telemetry.sqltimes import Axis, Condition, axis
 
 MOST_CELLS: Final = 20_000_000

@@ -27,8 +27,10 @@ class Postgres:
         user: a superuser; others are made by the tests.
         password: of that user.
         log: what the server wrote, every statement with its bound values among it.
+        pid: its process.
     """
 
+    pid: int
     port: int
     user: str
     password: str
@@ -45,8 +47,10 @@ class Prometheus:
 
     Attributes:
         url: its address.
+        pid: its process.
     """
 
+    pid: int
     url: str
 
 
@@ -77,8 +81,8 @@ def postgres(*, password: str) -> Iterator[Postgres]:
         }
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         command = [*run, str(programs[-1].with_name("postgres")), "-D", str(folder / "data"), "-p", str(port), *options]
-        with _running(command, log=folder / "log", stop=signal.SIGINT, ready=lambda: _takes_queries(programs[-1].parent, port=port)):
-            yield Postgres(port=port, user="keeper", password=password, log=folder / "log")
+        with _running(command, log=folder / "log", stop=signal.SIGINT, ready=lambda: _takes_queries(programs[-1].parent, port=port)) as pid:
+            yield Postgres(pid=pid, port=port, user="keeper", password=password, log=folder / "log")
 
 
 @contextmanager
@@ -95,12 +99,12 @@ def prometheus(*, openmetrics: str) -> Iterator[Prometheus]:
         url = f"http://{HOST}:{port}"
         options = ("--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--storage.tsdb.retention.time=100y")
         command = ["setpriv", "--pdeathsig", "TERM", "prometheus", *options, f"--web.listen-address={HOST}:{port}"]
-        with _running(command, log=folder / "log", stop=signal.SIGTERM, ready=lambda: _answers(f"{url}/-/ready")):
-            yield Prometheus(url=url)
+        with _running(command, log=folder / "log", stop=signal.SIGTERM, ready=lambda: _answers(f"{url}/-/ready")) as pid:
+            yield Prometheus(pid=pid, url=url)
 
 
 @contextmanager
-def _running(command: list[str], *, log: Path, stop: signal.Signals, ready: Callable[[], bool]) -> Iterator[None]:
+def _running(command: list[str], *, log: Path, stop: signal.Signals, ready: Callable[[], bool]) -> Iterator[int]:
     with log.open("wb") as written:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=written, stderr=written, cwd=log.parent)
     try:
@@ -109,7 +113,7 @@ def _running(command: list[str], *, log: Path, stop: signal.Signals, ready: Call
             assert process.poll() is None, f"{command} ended:\n{log.read_text()}"
             assert time.monotonic() < deadline, f"{command} is not ready after {_PATIENCE_S} s:\n{log.read_text()}"
             time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.send_signal(stop)
         try:
