@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from telemetry.contract import Contract, load, parse
@@ -215,6 +215,7 @@ _headers = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(header=["a\x7fb", 'a "quote"', "back\\slash", "tab\tin it", "# no comment"], values=[0.1, 2.0, 0.3])
 @given(header=_headers, values=st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=3, max_size=3))
 def test_whatever_columns_are_called_the_draft_is_a_contract(tmp_path: Path, header: list[str], values: list[float]) -> None:
     written = io.StringIO()
