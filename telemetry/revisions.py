@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from telemetry.feeds import scheme_of
 from telemetry.schema import AT, ENTITY, RELEASE, TIME, Schema
 from telemetry.tables import Tables
 
@@ -92,8 +94,9 @@ def replace(tables: Tables, table: str, frame: pl.DataFrame, *, span: Span, sche
 def as_of(tables: Tables, table: str, *, version: int, schema: Schema) -> pl.DataFrame | None:
     """A table as it was; null where that version can no longer be read."""
     try:
-        return tables.read(table, schema=schema, version=version).collect()
-    except (DeltaError, FileNotFoundError):  # forgotten on purpose by retention, as below
+        opened = tables.open(table, version=version)
+        return None if opened is None else tables.scan(opened).select(list(schema)).collect()
+    except (DeltaError, FileNotFoundError):  # forgotten on purpose by retention; the caller looks at more than it would have to
         return None
 
 
@@ -114,25 +117,24 @@ def changed(tables: Tables, table: str, *, since: int, until: int, names: tuple[
     """
     schema: Schema = {ENTITY: pl.String, AT: TIME, **dict.fromkeys(names, pl.Float64)}
     try:
-        before, after = (set(_files(tables, table, version=version)) for version in (since, until))
-        old = _read(tables, before - after, schema=schema)
-    except (DeltaError, FileNotFoundError):  # forgotten on purpose by retention; the caller looks at more than it would have to
+        before, after = (tables.open(table, version=version) for version in (since, until))
+        if before is None or after is None:
+            return None
+        was, now = set(before.file_uris()), set(after.file_uris())
+        old = _read(tables, was - now, schema=schema)
+    except (DeltaError, FileNotFoundError):  # as above
         return None
-    new = _read(tables, after - before, schema=schema)
+    new = _read(tables, now - was, schema=schema)
     return new.join(old, on=list(schema), how="anti", nulls_equal=True).select(ENTITY, AT).unique().sort(ENTITY, AT)
-
-
-def _files(tables: Tables, table: str, *, version: int) -> list[str]:
-    opened = tables.open(table, version=version)
-    return [] if opened is None else opened.file_uris()
 
 
 def _read(tables: Tables, files: set[str], *, schema: Schema) -> pl.DataFrame:
     if not files:
         return pl.DataFrame(schema=schema)
     options = dict(tables.storage_options) or None
+    paths = [file if scheme_of(file) else unquote(file) for file in sorted(files)]  # Delta tells local paths as a URL would
     frame = pl.scan_parquet(
-        sorted(files), schema=schema, hive_partitioning=False, missing_columns="insert", extra_columns="ignore", storage_options=options
+        paths, schema=schema, hive_partitioning=False, missing_columns="insert", extra_columns="ignore", storage_options=options
     )
     return frame.collect()
 

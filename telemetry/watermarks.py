@@ -9,12 +9,15 @@ from telemetry.schema import AT, NEWEST, TIME, WATERMARKS, conform
 
 
 def complete_until(watermarks: pl.DataFrame, *, contract: Contract, now: datetime) -> datetime | None:
-    """The end (exclusive) of the last step that is complete in every feed which is still alive; null where there is nothing to wait for.
+    """The end (exclusive) of what is complete in every feed that is still alive; null where there is nothing to wait for.
 
-    A step is complete in a feed once its newest reading lies `late.offset_minutes` after the step's beginning. A feed is silent, and no
-    longer holds the others back, when it is `late.silence_minutes` behind the newest reading of all, or when nothing newer has come of
-    it for so long by the clock. So a replay of old telemetry waits for its slowest feed as live telemetry does, and what is left of
-    a feed that has ended is complete in the end. A clock that runs ahead makes nobody silent: its readings count as of `now`.
+    A step is complete in a feed once its newest reading lies `late.offset_minutes` after the step's end. With an offset of 0 nothing is
+    waited for: the step of the newest reading counts too, as is right where one reading makes a step.
+
+    A feed is silent, and no longer holds the others back, when it is `late.silence_minutes` behind the newest reading of all, or when
+    nothing newer has come of it for so long by the clock. So a replay of old telemetry waits for its slowest feed as live telemetry
+    does, and what is left of a feed that has ended is complete in the end. A clock that runs ahead makes nobody silent: its
+    readings count as of `now`.
 
     Args:
         watermarks: WATERMARKS, in any order; none for a lake that was written by hand.
@@ -27,5 +30,5 @@ def complete_until(watermarks: pl.DataFrame, *, contract: Contract, now: datetim
     behind = pl.min_horizontal(pl.col(NEWEST).max(), clock) - pl.col(NEWEST)
     alive = conform(watermarks, WATERMARKS, name="watermarks").filter(behind < silence, clock - pl.col(AT) < silence)
     step = (pl.col(NEWEST).min() - timedelta(minutes=late.offset_minutes)).dt.truncate(cadence)
-    until: datetime | None = alive.select(step + cadence).item()
+    until: datetime | None = alive.select(step if late.offset_minutes else step + cadence).item()
     return until

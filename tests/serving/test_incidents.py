@@ -184,3 +184,13 @@ def test_other_entities_do_not_count() -> None:
 def test_nothing_matches_nothing() -> None:
     matched = match(incidents_of(), labels=labels_of())
     assert (matched.found, matched.missed, matched.false, matched.found_keys) == (0, 0, 0, frozenset())
+
+
+def test_a_silence_ends_when_its_entity_has_departed(scores_of: ScoresOf) -> None:
+    day = 24 * 60
+    rows = pl.concat([scores_of([0.1] * 10), scores_of([0.1] * 10).with_columns(pl.col(AT) + timedelta(days=9))])
+    for until, ends in ((day, [day]), (3 * day, [3 * day]), (8 * day, [4 * day]), (10 * day, [4 * day, 10 * day])):
+        end = BEGIN + timedelta(minutes=until)
+        found = open_incidents(rows.filter(pl.col(AT) < end), policy=POLICY, cadence_seconds=60, until=end, departed_days=3)
+        assert [last for _, last in spans(found)] == ends
+        assert found[PEAK][0] == (min(until, 4 * day) - 10) / POLICY.open_within
