@@ -8,11 +8,10 @@ the readings of every other step are kept beside the grid, so that a late one fi
 from datetime import timedelta
 from typing import Final
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from telemetry.contract import Contract
+from telemetry.runs import Runs
 from telemetry.schema import AT, ENTITY, OBSERVED, REVISION
 from telemetry.sections import Aggregation
 
@@ -21,7 +20,7 @@ STEP: Final = "__step__"
 PLACE: Final = "__place__"
 _RUN: Final = "__run__"
 _MOST: Final = 2**62
-Indices = NDArray[np.intp]
+INSTANT: Final = (ENTITY, AT)
 
 
 def aggregations(contract: Contract, *, names: tuple[str, ...]) -> dict[str, Aggregation]:
@@ -63,27 +62,32 @@ def canonical(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame
         names: the parameters.
     """
     silent = pl.all_horizontal(pl.col(names).is_null())
-    spoken = readings.filter(~silent) if readings.select(silent.any()).item() else readings
-    kept = in_order(spoken)
-    if told_once(kept):
+    spoken = in_order(readings.filter(~silent) if readings.select(silent.any()).item() else readings)
+    repeats = pl.all_horizontal(pl.all().eq_missing(pl.all().shift()))
+    kept = spoken if Runs.of(spoken, by=INSTANT).single else spoken.filter(~repeats)
+    instants = Runs.of(kept, by=INSTANT)
+    if instants.single:
         return kept
-    several = told_again(kept)
-    repeated = kept.filter(several)
-    together = repeated.group_by(ENTITY, AT, REVISION).agg(pl.col(names).max())
-    latest = [pl.col(REVISION).filter(pl.col(name).is_not_null()).max().over(ENTITY, AT).alias(f"{_RUN}{name}") for name in names]
-    counts = pl.any_horizontal(pl.col(name).is_not_null() & (pl.col(REVISION) == pl.col(f"{_RUN}{name}")) for name in names)
-    needed = together.with_columns(latest).filter(counts).select(kept.columns).sort(ENTITY, AT, REVISION)
+    several = instants.spread(pl.Series(instants.lengths > 1))
+    repeated = in_order(kept.filter(several).sort(REVISION, maintain_order=True))
+    written = Runs.of(repeated, by=(*INSTANT, REVISION))
+    together = written.first(repeated).with_columns(written.greatest(repeated[name]) for name in names)
+    one = Runs.of(together, by=INSTANT)
+    revisions = (pl.when(pl.col(name).is_not_null()).then(pl.col(REVISION)).alias(name) for name in names)
+    told_in = together.select(revisions)
+    counts = [told_in[name] == one.spread(one.greatest(told_in[name])) for name in names]
+    needed = together.filter(pl.any_horizontal(*counts))
     return in_order(pl.concat([kept.filter(~several), needed]))
 
 
 def settled(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:
     """One row for each entity and instant, from `canonical` readings; `revision` is null where several make it up."""
-    if told_once(readings):
+    instants = Runs.of(readings, by=INSTANT)
+    if instants.single:
         return readings
-    several = told_again(readings)
-    alone = pl.when(pl.len() == 1).then(pl.col(REVISION).first()).alias(REVISION)
-    one = readings.filter(several).group_by(ENTITY, AT, maintain_order=True).agg(pl.col(names).drop_nulls().last(), alone)
-    return in_order(pl.concat([readings.filter(~several), one.select(readings.columns)]))
+    alone = pl.Series(instants.lengths == 1)
+    values = [instants.last(readings[name]) for name in names]
+    return instants.first(readings).with_columns(pl.when(alone).then(pl.col(REVISION)).alias(REVISION), *values)
 
 
 def steps(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...]) -> pl.DataFrame:
@@ -105,11 +109,11 @@ def steps(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...])
     how = aggregations(contract, names=names)
     risen = _risen(one, contract=contract, how=how) if counters(contract) is not None else one
     stepped = risen.with_columns(step.alias(STEP))
-    starts = _starts(stepped)
-    alone = pl.Series(np.diff(starts, append=stepped.height) == 1) & pl.lit(value=counters(contract) is None)
+    runs = Runs.of(stepped, by=(ENTITY, STEP))
+    alone = pl.Series(runs.lengths == 1) & pl.lit(value=counters(contract) is None)
     record = pl.when(alone & (pl.col(AT) == pl.col(STEP))).then(pl.col(REVISION)).alias(REVISION)
-    values = [_together(stepped[name], starts=starts, how=how[name]) for name in names]
-    told = stepped.select(pl.col(ENTITY, STEP, AT, REVISION).gather(starts)).with_columns(record, *values)
+    values = [runs.mean(stepped[name]) if how[name] == "mean" else runs.total(stepped[name]) for name in names]
+    told = runs.first(stepped.select(ENTITY, STEP, AT, REVISION)).with_columns(record, *values)
     observed = pl.any_horizontal(pl.col(names).is_not_null()).alias(OBSERVED)
     return told.select(ENTITY, pl.col(STEP).alias(AT), observed, *names, REVISION)
 
@@ -121,7 +125,7 @@ def touched_by(readings: pl.DataFrame, *, contract: Contract) -> pl.DataFrame:
     """
     step = pl.col(AT).dt.truncate(contract.time.cadence)
     stepped = readings.select(ENTITY, step)
-    direct = stepped if told_once(stepped) else stepped.unique()
+    direct = Runs.of(stepped, by=INSTANT).first(stepped)
     reach = counters(contract)
     if reach is None:
         return direct
@@ -156,40 +160,9 @@ def kept_apart(readings: pl.DataFrame, *, of: pl.DataFrame, contract: Contract) 
     return readings.with_columns(step).join(apart, on=[ENTITY, STEP], how="semi").drop(STEP)
 
 
-def told_once(rows: pl.DataFrame) -> bool:
-    """Whether no entity has two rows for one instant."""
-    if rows.height < 2:
-        return True
-    place = place_of(rows)
-    return bool((place.diff().drop_nulls() > 0).all()) if place.is_sorted() else not place.is_duplicated().any()
-
-
 def told_again(rows: pl.DataFrame) -> pl.Series:
     """True where another row is of the same entity and instant."""
     return place_of(rows).is_duplicated()
-
-
-def _starts(stepped: pl.DataFrame) -> Indices:
-    """Where another step begins, in rows that are sorted."""
-    other = (pl.col(ENTITY) != pl.col(ENTITY).shift()) | (pl.col(STEP) != pl.col(STEP).shift())
-    return stepped.select(other.fill_null(value=True).arg_true()).to_series().to_numpy().astype(np.intp)
-
-
-def _together(values: pl.Series, *, starts: Indices, how: Aggregation) -> pl.Series:
-    """The sums or means of the runs that begin at `starts`, null where nothing was told.
-
-    NumPy adds each run by itself and always in the same way. A hash aggregation adds parts of it as its threads come along, and then
-    the last bits of a sum depend on what else was merged with it.
-    """
-    if not values.len():
-        return values
-    counts = np.diff(starts, append=values.len())
-    if values.null_count():
-        counts = np.add.reduceat(values.is_not_null().to_numpy().astype(np.int64), starts)
-    sums = np.add.reduceat(values.fill_null(0.0).to_numpy(), starts)
-    told = pl.DataFrame({_RUN: sums, STEP: counts})
-    value = pl.col(_RUN) / pl.col(STEP) if how == "mean" else pl.col(_RUN)
-    return told.select(pl.when(pl.col(STEP) > 0).then(value).alias(values.name)).to_series()
 
 
 def _risen(readings: pl.DataFrame, *, contract: Contract, how: dict[str, Aggregation]) -> pl.DataFrame:
