@@ -106,7 +106,7 @@ def distinct(names: tuple[str, ...], *, wanted: frozenset[str], name: str) -> tu
     >>> distinct((" cpu", "", "load", "load"), wanted=frozenset({"cpu"}), name="a.csv")
     ('cpu', 'column_2', 'load', 'load (2)')
     """
-    plain = [each.strip() or f"column_{place}" for place, each in enumerate(names, start=1)]
+    plain = [_literal(each.strip()) or f"column_{place}" for place, each in enumerate(names, start=1)]
     twice = sorted({each for each in plain if each in wanted and plain.count(each) > 1}) if len(set(plain)) < len(plain) else []
     if twice:
         hint = "leave one of them out of the export, or name them apart."
@@ -119,6 +119,11 @@ def distinct(names: tuple[str, ...], *, wanted: frozenset[str], name: str) -> tu
             chosen = f"{each} ({count})"
         found[chosen] = None
     return tuple(found)
+
+
+def _literal(name: str) -> str:
+    """The name in quotes where Polars would take it for a pattern that stands for several columns."""
+    return f"'{name}'" if name == "*" or (name.startswith("^") and name.endswith("$")) else name
 
 
 def _common(types: set[pl.DataType]) -> pl.DataType:

@@ -378,3 +378,14 @@ def test_batches_of_any_size_say_the_same(declare: Declare, write: Write) -> Non
     assert_frame_equal(whole.frame.collect(), pieces.frame.collect())
     assert_frame_equal(whole.quarantine, pieces.quarantine)
     assert (pieces.rows_in, pieces.accepted) == (40, 35)
+
+
+@pytest.mark.parametrize("name", ["*", "^time$", "^.*$"])
+def test_a_column_that_is_named_like_a_pattern_is_a_column(declare: Declare, write: Write, tmp_path: Path, name: str) -> None:
+    path = write(f"{GOOD},7.5", header=f"time,customer,region,queries,query_time,cpu,{name}")
+    typed = tmp_path / "typed.parquet"
+    pl.DataFrame(
+        [[cell] for cell in (*GOOD.split(","), "x")], schema=["time", "customer", "region", "queries", "query_time", "cpu", name]
+    ).write_parquet(typed)
+    for each in (path, typed):
+        assert values(readings(each, declare())) == [("acme/eu", "eu", MIDNIGHT, 5.0, 250.0, 10.0)]
