@@ -41,6 +41,8 @@ class Plan:
 
     Attributes:
         outputs: the columns of a reading but its time, each under its name as `output` gives it.
+        usual: for some of them the column that they are read from, and a way that serves most texts and takes less time; it gives null
+            where `outputs` must be asked.
         time: its instant.
         checks: what may be wrong, told by the part's own columns and the outputs; the first that fails is the row's reason.
         clock: true where the second clock disagrees with the first, or cannot be read; null without one.
@@ -49,6 +51,7 @@ class Plan:
     """
 
     outputs: dict[str, pl.Expr]
+    usual: dict[str, tuple[str, pl.Expr]]
     time: Instants
     checks: tuple[Check, ...]
     clock: pl.Expr | None
@@ -88,6 +91,7 @@ def plan(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str], now
         now: for what is a plausible time.
     """
     outputs, checks = _keys(columns, contract=contract, of_path=of_path)
+    usual: dict[str, tuple[str, pl.Expr]] = {}
     column = time_column(contract)
     time = instants(column, dtype=columns[column], time=contract.time)
     at = pl.col(output(AT))
@@ -103,7 +107,10 @@ def plan(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str], now
     if contract.layout.kind == "wide":
         for name, parameter in contract.parameters.items():
             source = parameter.column or name
-            outputs[name] = _number(source, dtype=columns[source], contract=contract, name=name)
+            value = number(source, dtype=columns[source], decimal_comma=contract.files.decimal_comma)
+            outputs[name] = _converted(value, contract=contract, name=name)
+            if columns[source] == pl.String and not contract.files.decimal_comma:
+                usual[name] = source, _converted(pl.col(source).cast(pl.Float64, strict=False), contract=contract, name=name)
             checks.append(_number_check(source, dtype=columns[source], name=name))
         for source, name in evolved.items():
             value = number(source, dtype=columns[source], decimal_comma=contract.files.decimal_comma)
@@ -112,7 +119,7 @@ def plan(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str], now
         outputs[LABEL], check = _label(contract.label_column, dtype=columns.get(contract.label_column))
         checks.append(check)
     clock = _apart(columns, contract=contract) if contract.time.clock else None
-    return Plan(outputs=outputs, time=time, checks=tuple(checks), clock=clock, undeclared=undeclared, evolved=evolved)
+    return Plan(outputs=outputs, usual=usual, time=time, checks=tuple(checks), clock=clock, undeclared=undeclared, evolved=evolved)
 
 
 def fit_names(told: Iterable[str], *, contract: Contract) -> dict[str, str]:
@@ -192,11 +199,10 @@ def text_of(column: str, *, dtype: pl.DataType) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 
-def _number(column: str, *, dtype: pl.DataType, contract: Contract, name: str) -> pl.Expr:
-    """The value in the parameter's canonical unit, null where there is no number."""
+def _converted(value: pl.Expr, *, contract: Contract, name: str) -> pl.Expr:
+    """A value of the source in the parameter's canonical unit."""
     parameter = contract.parameters[name]
     unit = contract.conversion(name, source=parameter.source_unit or parameter.unit)
-    value = number(column, dtype=dtype, decimal_comma=contract.files.decimal_comma)
     return value if unit.factor == 1.0 and unit.offset == 0.0 else value * unit.factor + unit.offset
 
 

@@ -161,16 +161,16 @@ class _Reader:
 
     def _told(self, raw: pl.DataFrame) -> pl.DataFrame:
         """The rows with what was read of them; a naive time is refused as a whole, for nobody knows what any of them means."""
-        outputs = [value.alias(output(name)) for name, value in self.how.outputs.items()]
         time, column = self.how.time, time_column(self.contract)
-        at = time.at if time.usual is None else time.usual
-        told = raw.lazy().with_columns(at.alias(output(AT)), *outputs).collect(engine="in-memory")
-        if told[output(AT)].null_count() > raw[column].null_count():
-            naive = raw.filter(time.naive)
-            if naive.height:
-                raise _naive(self.part, row=naive.head(1), column=column)
-            if time.usual is not None:
-                told = told.with_columns(time.at.alias(output(AT)))
+        careful = {AT: time.at, **self.how.outputs}
+        usual = self.how.usual if time.usual is None else {AT: (column, time.usual), **self.how.usual}
+        first = [(usual[name][1] if name in usual else value).alias(output(name)) for name, value in careful.items()]
+        told = raw.lazy().with_columns(first).collect(engine="in-memory")
+        unread = _unread(told, name=AT, column=column)
+        naive = told.filter(unread).filter(time.naive) if unread.any() else told.clear()
+        if naive.height:
+            raise _naive(self.part, row=naive.head(1), column=column)
+        told = told.with_columns(_read_again(told, name=name, column=source, value=careful[name]) for name, (source, _) in usual.items())
         reals = [output(name) for name in self.how.outputs if told.schema[output(name)] == pl.Float64]
         with_nan = [name for name, found in told.select(pl.col(reals).is_nan().any()).row(0, named=True).items() if found] if reals else []
         return told.with_columns(pl.col(with_nan).fill_nan(None)) if with_nan else told
@@ -222,6 +222,19 @@ def _as_text(rows: pl.DataFrame) -> pl.Expr:
     infinite = {name for name in plain if rows.schema[name].is_float() and rows[name].is_infinite().any()}
     told = [pl.col(name).cast(pl.String) if name in infinite else pl.col(name) for name in plain]
     return pl.struct(told).struct.json_encode() if told else pl.lit("{}")
+
+
+def _unread(told: pl.DataFrame, *, name: str, column: str) -> pl.Series:
+    """True where a cell says something and nothing was read of it."""
+    return told[output(name)].is_null() & told[column].is_not_null()
+
+
+def _read_again(told: pl.DataFrame, *, name: str, column: str, value: pl.Expr) -> pl.Series:
+    """A column of a reading with `value` where the way that serves most cells gave nothing."""
+    read, unread = told[output(name)], _unread(told, name=name, column=column)
+    if not unread.any():
+        return read
+    return read.scatter(unread.arg_true(), told.select(column).filter(unread).select(value).to_series())
 
 
 def _nothing_refused() -> pl.DataFrame:
