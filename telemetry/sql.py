@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -16,7 +16,6 @@ from telemetry.columns import required
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError, MissingColumnError, SourceError
 from telemetry.feeds import DAMAGED, ROW_INDEX, Opened, Part, Parts
-from telemetry.files import columns_of_path
 from telemetry.fingerprints import fingerprint
 from telemetry.formats import columns_wanted
 from telemetry.pieces import distinct
@@ -26,11 +25,10 @@ from telemetry.sqltimes import Axis, Condition, axis
 MOST_CELLS: Final = 20_000_000
 """Values of a day that is fetched whole; of a fuller one each hour is a part of its own."""
 TIMELESS: Final = "no time"
-"""The part that holds the rows without a plausible time."""
+"""The part of the rows without a plausible time, where no other has more rows with one."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_KEPT_AS_THEY_ARE: Final = frozenset(
-    {"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name", "timestamptz", "timestamp", "date"}
-)
+_KEPT_AS_THEY_ARE: Final = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name"})
+_TIMES: Final = frozenset({"timestamptz", "timestamp", "date"})
 _NAME: Final = re.compile(r'(?:"((?:[^"]|"")+)"|([^".]+))(?:\.|$)')
 _LISTED: Final = """\
 SELECT bucket, count(*)::int8 AS rows, encode(sha256(string_agg(digest, ''::bytea ORDER BY digest)), 'hex') AS digest
@@ -69,11 +67,13 @@ class _Content:
 
     Attributes:
         bucket: null for the rows in none.
+        timeless: whether the rows in no bucket are among them.
         digest: of the rows' text, in whatever order they come.
     """
 
     bucket: str | None
-    day: bool
+    day: bool = False
+    timeless: bool = False
     rows: int
     digest: str
 
@@ -121,31 +121,29 @@ class SqlSource:
             timeless = _listed(asked, table, condition=table.axis.timeless, bucket="NULL::text") if since is None else []
             if since is None and not found and not timeless:
                 raise _nothing(asked, table, until=end)
-        parts = [self._part(each, table=table, since=since, until=end) for each in _days(found, most=self.most_cells // len(table.columns))]
-        return Parts(parts=(*parts, *(self._part(each, table=table, since=since, until=end) for each in timeless)))
+        days = _days(found, most=self.most_cells // len(table.columns))
+        return Parts(parts=tuple(self._part(each, table=table, since=since, until=end) for each in _with_timeless(days, timeless=timeless)))
 
     def _part(self, content: _Content, *, table: _Table, since: datetime | None, until: datetime) -> Part:
-        if content.bucket is None:
-            condition = table.axis.timeless
-        else:
-            condition = table.axis.of(content.bucket, day=content.day, since=since, until=until)
-        name = f"{table.name}/{content.bucket or TIMELESS}"
+        conditions = [table.axis.timeless] if content.timeless else []
+        if content.bucket is not None:
+            conditions.append(table.axis.of(content.bucket, day=content.day, since=since, until=until))
         told = json.dumps([content.digest, [column.name for column in table.columns]])
-        of_path = columns_of_path(name, pattern=self.contract.entity.path_pattern)
         return Part(
-            name=name,
+            name=f"{table.name}/{content.bucket or TIMELESS}",
             kind="SQL",
-            fingerprint=fingerprint(told, contract=self.contract, of_path=of_path),
+            fingerprint=fingerprint(told, contract=self.contract, of_path={}),
             revision=(self.now - _EPOCH) // timedelta(microseconds=1),
-            open=partial(self._open, table, condition),
+            open=partial(self._open, table, tuple(conditions)),
         )
 
-    def _open(self, table: _Table, condition: Condition) -> Opened:
+    def _open(self, table: _Table, conditions: tuple[Condition, ...]) -> Opened:
         """The rows of a part as they are now, in an order that their values decide: a table has none."""
         selected = ", ".join(f"{column.sql} AS {_quoted(column.name)}" for column in table.columns)
+        statement = f"SELECT {selected} FROM {table.relation} WHERE "  # noqa: S608  (names are quoted, values bound)
         with session(self.location, name=self.name) as asked:
-            statement = f"SELECT {selected} FROM {table.relation} WHERE {condition.sql}"  # noqa: S608  (names are quoted, values bound)
-            frame = asked.ask(statement, bounds=condition.bounds).sort([column.name for column in table.columns])
+            answers = [asked.ask(statement + condition.sql, bounds=condition.bounds) for condition in conditions]
+        frame = pl.concat(answers).sort([column.name for column in table.columns])
         return Opened(frame=frame.with_row_index(ROW_INDEX, offset=1).lazy(), damaged=pl.DataFrame(schema=DAMAGED))
 
 
@@ -154,20 +152,19 @@ def _table(asked: Session, *, contract: Contract) -> _Table:
     if contract.sql is None or not contract.time.column:
         message = f"{asked.name}: the contract '{contract.name}' does not say what to read of a database."
         raise SourceError(message, hint="name sql.table (or sql.query) and time.column in the contract; rows of a table have no order.")
+    if contract.entity.path_pattern is not None:
+        message = f"{asked.name}: the contract '{contract.name}' reads keys from the paths of files, and a table has columns."
+        raise SourceError(message, hint="leave entity.path_pattern out of the contract for this source.")
     name, relation = (contract.sql.table, _relation(contract.sql.table)) if contract.sql.table else ("query", _subquery(contract.sql.query))
     kinds = asked.columns(relation)
     names = distinct(tuple(kinds), wanted=columns_wanted(contract), name=asked.name)
-    of_path = columns_of_path(f"{name}/", pattern=contract.entity.path_pattern)
-    needed = required(contract, of_path=of_path)
+    needed = required(contract, of_path={})
     missing = tuple(each for each in needed if each not in names)
     if missing:
         raise MissingColumnError(source=f"{asked.name}: {name}", missing=missing, found=names)
     at = tuple(kinds)[names.index(contract.time.column)]
     times = axis(_quoted(at), kind=kinds[at], time=contract.time, source=f"{asked.name}: {name}")
-    every = [
-        _Column(sql=_quoted(told) if kind in _KEPT_AS_THEY_ARE else f"{_quoted(told)}::text", name=plain)
-        for plain, (told, kind) in zip(names, kinds.items(), strict=True)
-    ]
+    every = [_Column(sql=_selected(_quoted(told), kind=kind), name=plain) for plain, (told, kind) in zip(names, kinds.items(), strict=True)]
     first = {each: place for place, each in enumerate(needed)}  # rows are put in order by their columns: the time, the keys, and so on
     every.sort(key=lambda column: first.get(column.name, len(first)))
     wanted = {*needed, contract.label_column}
@@ -180,7 +177,7 @@ def _listed(asked: Session, table: _Table, *, condition: Condition, bucket: str)
     columns = ", ".join(column.sql for column in table.columns)
     statement = _LISTED.format(bucket=bucket, columns=columns, relation=table.relation, condition=condition.sql)
     answer = asked.ask(statement, bounds=condition.bounds).rows(named=True)
-    return [_Content(bucket=each["bucket"], day=False, rows=each["rows"], digest=each["digest"]) for each in answer]
+    return [_Content(bucket=each["bucket"], rows=each["rows"], digest=each["digest"], timeless=each["bucket"] is None) for each in answer]
 
 
 def _days(hours: list[_Content], *, most: int) -> list[_Content]:
@@ -192,6 +189,17 @@ def _days(hours: list[_Content], *, most: int) -> list[_Content]:
         digest = hashlib.sha256(json.dumps([[hour.bucket, hour.digest] for hour in of_day]).encode()).hexdigest()
         found += of_day if rows > most else [_Content(bucket=day, day=True, rows=rows, digest=digest)]
     return found
+
+
+def _with_timeless(days: list[_Content], *, timeless: list[_Content]) -> list[_Content]:
+    """The rows without a plausible time are in the first part that has more good ones: there each is quarantined by itself."""
+    for odd in timeless:
+        place = next((place for place, content in enumerate(days) if content.rows > odd.rows), None)
+        if place is None:
+            return [*days, odd]
+        digest = hashlib.sha256(f"{days[place].digest} {odd.digest}".encode()).hexdigest()
+        days[place] = replace(days[place], timeless=True, rows=days[place].rows + odd.rows, digest=digest)
+    return days
 
 
 def _nothing(asked: Session, table: _Table, *, until: datetime) -> SourceError:
@@ -214,6 +222,13 @@ def _relation(table: str) -> str:
 def _subquery(query: str | None) -> str:
     """A query as something to select from; its last line may be a comment."""
     return f"(\n{(query or '').strip().rstrip(';')}\n) AS asked"
+
+
+def _selected(column: str, *, kind: str) -> str:
+    """A column as it is fetched: a time that no calendar here has, such as infinity, as nothing, and a type without a number as text."""
+    if kind in _TIMES:
+        return f"CASE WHEN {column} >= '0001-01-01' AND {column} < '10000-01-01' THEN {column} END"
+    return column if kind in _KEPT_AS_THEY_ARE else f"{column}::text"
 
 
 def _quoted(name: str) -> str:

@@ -74,14 +74,24 @@ def axis(column: str, *, kind: str, time: Time, source: str) -> Axis:
     """
     counted = time.format not in ("iso", "pattern")
     if kind == "timestamptz" and not time.origin:
-        return _Ordered(key=column, hours=_of_epoch(column), earliest=EARLIEST, local=_utc, value=lambda local: local.replace(tzinfo=UTC))
+        return _Ordered(
+            key=column, hours=_of_epoch(column), earliest=EARLIEST, value=lambda local: local.replace(tzinfo=UTC), since=_utc, until=_utc
+        )
     if kind in ("timestamp", "date") and not time.origin:
         if time.zone is None:
             message = f"{source}: the times of {column} carry no zone, and the contract declares none."
             raise NaiveTimeError(message, hint="set time.zone in the contract, or let sql.query give a timestamptz.")
         key = f"{column}::timestamp" if kind == "date" else column
         zone = ZoneInfo(time.zone)
-        return _Ordered(key=key, hours=_of_epoch(key), earliest=EARLIEST, local=lambda at: _wall(at, zone=zone), value=lambda local: local)
+        hour = timedelta(hours=1)
+        return _Ordered(
+            key=key,
+            hours=_of_epoch(key),
+            earliest=EARLIEST,
+            since=lambda at: _wall(at, zone=zone, slack=-hour),
+            until=lambda at: _wall(at, zone=zone, slack=hour),
+            value=lambda local: local,
+        )
     if counted and kind in WHOLE | _REAL | {"numeric"}:
         return _numbers(column, kind=kind, time=time)
     if time.format == "iso" and kind in ("text", "varchar", "bpchar"):
@@ -98,15 +108,17 @@ class _Ordered:
         key: SQL of what the bounds are compared with.
         hours: SQL of the hours since 1970, in the column's own frame.
         earliest: the first plausible time.
-        local: an instant in that frame.
-        value: a bound in the column's own type.
+        value: a time of that frame in the column's own type.
+        since: an instant in that frame, or a time before it.
+        until: an instant in that frame, or a time after it.
     """
 
     key: str
     hours: str
     earliest: datetime
-    local: Callable[[datetime], datetime]
     value: Callable[[datetime], Bound]
+    since: Callable[[datetime], datetime]
+    until: Callable[[datetime], datetime]
     cast: str = ""
     no_number: bool = False
 
@@ -117,15 +129,15 @@ class _Ordered:
     @property
     def timeless(self) -> Condition:
         nan = f" OR {self.key} = 'NaN'" if self.no_number else ""
-        return Condition(sql=f"{self.key} IS NULL OR {self.key} < $1{self.cast}{nan}", bounds=(self.value(self.local(self.earliest)),))
+        return Condition(sql=f"{self.key} IS NULL OR {self.key} < $1{self.cast}{nan}", bounds=(self.value(self.since(self.earliest)),))
 
     def within(self, *, since: datetime | None, until: datetime) -> Condition:
-        return self._between(self.local(since or self.earliest), self.local(until))
+        return self._between(self.since(since or self.earliest), self.until(until))
 
     def of(self, bucket: str, *, day: bool, since: datetime | None, until: datetime) -> Condition:
         start = datetime.fromisoformat(bucket)
         end = start + (timedelta(days=1) if day else timedelta(hours=1))
-        return self._between(max(start, self.local(since or self.earliest)), min(end, self.local(until)))
+        return self._between(max(start, self.since(since or self.earliest)), min(end, self.until(until)))
 
     def _between(self, start: datetime, end: datetime) -> Condition:
         sql = f"{self.key} >= $1{self.cast} AND {self.key} < $2{self.cast}"
@@ -178,7 +190,7 @@ def _numbers(column: str, *, kind: str, time: Time) -> _Ordered:
     hours = f"floor(({column}::numeric * {per.numerator} + {origin * per.denominator}) / {hour})::int8"
     cast = {"numeric": "::numeric", "float4": "::float8", "float8": "::float8"}.get(kind, "::int8")
     earliest = EARLIEST if time.origin is None else min(EARLIEST, time.origin)
-    return _Ordered(key=column, hours=hours, earliest=earliest, local=_utc, value=value, cast=cast, no_number=kind not in WHOLE)
+    return _Ordered(key=column, hours=hours, earliest=earliest, value=value, since=_utc, until=_utc, cast=cast, no_number=kind not in WHOLE)
 
 
 def _microseconds_per_unit(time: Time) -> Fraction:
@@ -195,10 +207,10 @@ def _utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(tzinfo=None)
 
 
-def _wall(instant: datetime, *, zone: ZoneInfo) -> datetime:
-    """What the clock says; an hour more where it says so for the second time, for the contract may mean the first."""
-    there = instant.astimezone(zone)
-    return (there + timedelta(hours=there.fold)).replace(tzinfo=None)
+def _wall(instant: datetime, *, zone: ZoneInfo, slack: timedelta) -> datetime:
+    """What the clock says; with some slack near the hours that clocks skip or repeat, for what those mean is up to the contract."""
+    there, near = instant.astimezone(zone), {(instant + timedelta(hours=hours)).astimezone(zone).utcoffset() for hours in (-2, 2)}
+    return there.replace(tzinfo=None) + (slack if len(near) > 1 else timedelta())
 
 
 def _written(instant: datetime) -> date:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 
@@ -38,7 +39,8 @@ class Postgres:
 
     def url(self, *, user: str | None = None, password: str | None = None, database: str = "postgres") -> str:
         """The URL of a database, with credentials."""
-        return f"postgresql://{user or self.user}:{password or self.password}@{HOST}:{self.port}/{database}"
+        secret = quote(password or self.password, safe="")
+        return f"postgresql://{user or self.user}:{secret}@{HOST}:{self.port}/{database}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
