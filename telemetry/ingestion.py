@@ -1,17 +1,19 @@
 """A feed's new parts become rows of the grid, exactly once, in bounded memory.
 
 A part is remembered after all its rows are in the grid: a kill at any instant costs a second reading, never a row and never a double one.
+While some readings are merged, the next ones are read.
 """
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 
-from telemetry.arrivals import bring_in
+from telemetry.arrivals import Arrived, bring_in
 from telemetry.contract import Contract
 from telemetry.errors import BadValueError, SourceError
 from telemetry.feeds import Part, Parts, Source
@@ -130,12 +132,13 @@ def ingest(
     known = lake.known_sources()
     new = tuple(part for part in found.parts if part.fingerprint not in known)
     refused = frozenset(still_open(lake).filter(pl.col(ROW) == NOT_A_ROW)[FINGERPRINT]) if new else frozenset()
-    work = _Work(feed=source.name, contract=contract, lake=lake, at=at, buffer_rows=buffer_rows, seen=_spans(lake))
-    for number, part in enumerate(new, start=1):
-        for rows_in in work.take(part):
-            if progress is not None:
-                progress(Progress(parts_done=number - 1, parts=len(new), rows_in=rows_in))
-    work.flush()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="merge") as aside:
+        work = _Work(feed=source.name, contract=contract, lake=lake, at=at, buffer_rows=buffer_rows, seen=_spans(lake), aside=aside)
+        for number, part in enumerate(new, start=1):
+            for rows_in in work.take(part):
+                if progress is not None:
+                    progress(Progress(parts_done=number - 1, parts=len(new), rows_in=rows_in))
+        work.finish()
     if progress is not None:
         progress(Progress(parts_done=len(new), parts=len(new), rows_in=work.rows_in))
     told_before = len(new) < len(found.parts) and work.failed.keys() <= refused
@@ -144,9 +147,35 @@ def ingest(
     return work.told(found, parts_known=len(found.parts) - len(new))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What was read and belongs together: readings, refused rows, and the parts that are complete with them."""
+
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    refused: list[pl.DataFrame] = field(default_factory=list)
+    done: list[dict[str, object]] = field(default_factory=list)
+
+    def merge(self, *, feed: str, contract: Contract, lake: Lake, at: datetime) -> Arrived | None:
+        """Bring it into the lake: the grid first, the list of known parts last. Null where there are no readings."""
+        arrived, refused = None, self.refused
+        if self.frames:
+            readings = pl.concat(self.frames, how="diagonal")
+            self.frames.clear()
+            refuse_emptiness(readings, cadence=contract.time.cadence)
+            arrived = bring_in(readings, feed=feed, contract=contract, lake=lake)
+            refused = [*refused, arrived.sealed]
+        put_aside(pl.concat([pl.DataFrame(schema=QUARANTINE), *refused]), feed=feed, at=at, lake=lake)
+        if arrived is not None and arrived.newest is not None:
+            lake.mark(feed=feed, newest=arrived.newest, at=at)
+        if self.done:
+            lake.resolve(names=[str(part[SOURCE]) for part in self.done], feed=feed, at=at)
+            lake.remember(pl.DataFrame(self.done, schema=SOURCES))
+        return arrived
+
+
 @dataclass(slots=True, kw_only=True)
 class _Work:
-    """What has been read and is not merged yet, and the counts of all that was."""
+    """What has been read and is not merged yet, what is being merged, and the counts of all that was."""
 
     feed: str
     contract: Contract
@@ -155,9 +184,10 @@ class _Work:
     buffer_rows: int
     seen: pl.DataFrame
     """`entity, first_seen, last_seen` as the lake knew them when this began."""
-    frames: list[pl.DataFrame] = field(default_factory=list)
-    refused: list[pl.DataFrame] = field(default_factory=list)
-    done: list[dict[str, object]] = field(default_factory=list)
+    aside: ThreadPoolExecutor
+    """One thread: merges follow each other."""
+    merging: Future[Arrived | None] | None = None
+    held: _Held = field(default_factory=_Held)
     failed: dict[str, SourceError] = field(default_factory=dict)
     """By fingerprint."""
     undeclared: set[str] = field(default_factory=set)
@@ -186,15 +216,15 @@ class _Work:
             logger.warning("a part of %s cannot be read and is in quarantine", self.feed)
             self.failed[part.fingerprint] = error
             row = {SOURCE: part.name, FINGERPRINT: part.fingerprint, ROW: NOT_A_ROW, REASON: error.message, TEXT: error.hint or ""}
-            self.refused.append(pl.DataFrame([row], schema=QUARANTINE))
+            self.held.refused.append(pl.DataFrame([row], schema=QUARANTINE))
             return
-        self.done.append(
+        self.held.done.append(
             {FEED: self.feed, SOURCE: part.name, FINGERPRINT: part.fingerprint, REVISION: part.revision, **counts, AT: self.at}
         )
 
     def _hold(self, batch: Batch) -> None:
-        self.frames.append(batch.frame)
-        self.refused.append(batch.quarantine)
+        self.held.frames.append(batch.frame)
+        self.held.refused.append(batch.quarantine)
         self.undeclared |= set(batch.undeclared)
         self.rows_in += batch.rows_in
         self.rows_quarantined += batch.quarantine.height
@@ -207,26 +237,26 @@ class _Work:
             self.flush()
 
     def flush(self) -> None:
-        """Merge what is held: the grid first, the list of known parts last."""
-        if self.frames:
-            readings = pl.concat(self.frames, how="diagonal")
-            self.frames.clear()
-            refuse_emptiness(readings, cadence=self.contract.time.cadence)
-            arrived = bring_in(readings, feed=self.feed, contract=self.contract, lake=self.lake)
+        """Have what is held merged, once what was held before is."""
+        self._settle()
+        held, self.held = self.held, _Held()
+        self.held_rows = self.held_bytes = 0
+        self.merging = self.aside.submit(held.merge, feed=self.feed, contract=self.contract, lake=self.lake, at=self.at)
+
+    def finish(self) -> None:
+        """Merge the rest."""
+        self.flush()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait for the merge that is under way, and count what came of it."""
+        arrived = self.merging.result() if self.merging is not None else None
+        self.merging = None
+        if arrived is not None:
             self.rows_new += arrived.rows_new
             self.rows_changed += arrived.rows_changed
             self.rows_quarantined += arrived.sealed.height
-            self.refused.append(arrived.sealed)
             self.newest = max(filter(None, (self.newest, arrived.newest)), default=None)
-        self.held_rows = self.held_bytes = 0
-        put_aside(pl.concat([pl.DataFrame(schema=QUARANTINE), *self.refused]), feed=self.feed, at=self.at, lake=self.lake)
-        self.refused.clear()
-        if self.newest is not None:
-            self.lake.mark(feed=self.feed, newest=self.newest, at=self.at)
-        if self.done:
-            self.lake.resolve(names=[str(part[SOURCE]) for part in self.done], feed=self.feed, at=self.at)
-            self.lake.remember(pl.DataFrame(self.done, schema=SOURCES))
-            self.done.clear()
 
     def told(self, found: Parts, *, parts_known: int) -> Ingested:
         """All of it, by counts."""
