@@ -36,6 +36,7 @@ class ScoredFacts:
     until: datetime
     minutes: int
     late: int
+    waits_for: str | None
     incidents: int
     labelled: int
     found: int
@@ -48,7 +49,8 @@ class ScoredFacts:
         late = f", {self.late:,} late ones after all" if self.late else ""
         told = f"{self.minutes:,} entity-minutes scored by {self.release}{late}; {self.incidents} incidents since it was calibrated"
         beside = f": {self.found} of {self.labelled} labelled ones found, {self.false} false" if self.labelled else ""
-        return f"{told}{beside}."
+        waits = f"; what is newer than {self.until:%Y-%m-%d %H:%M} waits for {self.waits_for}" if self.waits_for else ""
+        return f"{told}{beside}{waits}."
 
     def facts(self) -> dict[str, Any]:  # Any: plain JSON
         """Its part of a summary."""
@@ -85,6 +87,7 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
         until=done.until,
         minutes=done.minutes,
         late=done.late,
+        waits_for=done.waits_for,
         incidents=every.height,
         labelled=labels.height,
         found=matched.found,
@@ -118,7 +121,7 @@ def score_stage(run: Run, *, contract: str, source: str) -> ScoredFacts:
 
 @flow(name="score", log_prints=True)
 def score(contract: str = "fleet", source: str = "") -> dict[str, Any]:  # Any: plain JSON
-    """Score every minute that the champion has not scored yet.
+    """Score every complete minute that the champion has not scored yet, and those of which readings came late.
 
     Args:
         contract: Name of a contract that ships (fleet, smd), or path of a TOML file.

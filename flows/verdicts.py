@@ -42,7 +42,7 @@ from telemetry.schema import (
     Schema,
 )
 from telemetry.tables import DAY
-from telemetry.watermarks import complete_until
+from telemetry.watermarks import complete_until, slowest
 
 FORGOTTEN: Final = timedelta(days=7)
 """Where nobody can tell any more what became of the grid since the last scoring, everything of so long before it is scored anew."""
@@ -61,12 +61,14 @@ class Advanced:
         until: everything before it is scored.
         minutes: entity-minutes that are covered now and were not before.
         late: entity-minutes whose readings came, or were told otherwise, after they had been scored.
+        waits_for: the feed that what is not complete yet waits for, null where all that is there is scored.
     """
 
     since: datetime
     until: datetime
     minutes: int
     late: int
+    waits_for: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class _Job:
         until: end of what is complete.
         changes: CHANGES before the frontier.
         late: how many of the grid's rows they are made of.
+        waits_for: as in `Advanced`.
     """
 
     lake: Lake
@@ -91,6 +94,7 @@ class _Job:
     frontier: datetime
     changes: pl.DataFrame
     late: int
+    waits_for: str | None
     folder: str
 
     @property
@@ -126,7 +130,7 @@ def advance(lake: Lake, *, release: Release, contract: Contract, folder: str, no
     remember(lake, release=release.id, done=job.done)
     first = job.changes[START].min()
     since = min(first, job.frontier) if isinstance(first, datetime) else job.frontier
-    return Advanced(since=since, until=job.until, minutes=minutes, late=job.late)
+    return Advanced(since=since, until=job.until, minutes=minutes, late=job.late, waits_for=job.waits_for)
 
 
 def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: datetime) -> _Job:
@@ -140,7 +144,8 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
     frontier = begun if before is None else min(before.until, _end(lake, release=release.id, contract=learned) or begun)
     complete = complete_until(marks, contract=contract, now=now)
     there = _rows(lake, version=grid, since=frontier).select(pl.col(AT).max()).collect().item()
-    until = frontier if there is None else max(frontier, min(there + learned.time.cadence, complete or there + learned.time.cadence))
+    end = frontier if there is None else there + learned.time.cadence
+    until = max(frontier, min(end, complete or end))
     floor = max(begun, until - timedelta(days=contract.retention.scores_days))
     done = Progress(until=until, grid=grid, entities=NEVER if entities is None else entities)
     found = _changes(lake, before=before, done=done, contract=learned, floor=floor, frontier=frontier) if before else _none()
@@ -158,6 +163,7 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
         frontier=max(floor, frontier),
         changes=changes,
         late=late,
+        waits_for=slowest(marks, contract=contract, now=now) if until < end else None,
         folder=folder,
     )
 

@@ -69,7 +69,6 @@ def history(days: pl.DataFrame, *, contract: Contract, until: datetime, entities
     told = (
         days.select(ENTITY, DAY)
         .filter(pl.col(DAY) <= today)
-        .unique()
         .sort(ENTITY, DAY)
         .with_columns(pl.col(DAY).shift(1).over(ENTITY).alias(_BEFORE))
         .group_by(ENTITY, maintain_order=True)

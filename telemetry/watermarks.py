@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from telemetry.contract import Contract
-from telemetry.schema import AT, NEWEST, TIME, WATERMARKS, conform
+from telemetry.schema import AT, FEED, NEWEST, TIME, WATERMARKS, conform
 
 
 def complete_until(watermarks: pl.DataFrame, *, contract: Contract, now: datetime) -> datetime | None:
@@ -25,10 +25,21 @@ def complete_until(watermarks: pl.DataFrame, *, contract: Contract, now: datetim
         now: the instant of asking.
     """
     late, cadence = contract.late, contract.time.cadence
-    silence = timedelta(minutes=late.silence_minutes)
-    clock = pl.lit(now).cast(TIME)
-    behind = pl.min_horizontal(pl.col(NEWEST).max(), clock) - pl.col(NEWEST)
-    alive = conform(watermarks, WATERMARKS, name="watermarks").filter(behind < silence, clock - pl.col(AT) < silence)
     step = (pl.col(NEWEST).min() - timedelta(minutes=late.offset_minutes)).dt.truncate(cadence)
+    alive = _alive(watermarks, contract=contract, now=now)
     until: datetime | None = alive.select(step if late.offset_minutes else step + cadence).item()
     return until
+
+
+def slowest(watermarks: pl.DataFrame, *, contract: Contract, now: datetime) -> str | None:
+    """The feed that `complete_until` waits for, the first by name among equals; null where there is none."""
+    alive = _alive(watermarks, contract=contract, now=now)
+    return alive.sort(NEWEST, FEED)[FEED].first() if alive.height else None  # type: ignore[return-value]  # the column's type
+
+
+def _alive(watermarks: pl.DataFrame, *, contract: Contract, now: datetime) -> pl.DataFrame:
+    """Those that are not silent."""
+    silence = timedelta(minutes=contract.late.silence_minutes)
+    clock = pl.lit(now).cast(TIME)
+    behind = pl.min_horizontal(pl.col(NEWEST).max(), clock) - pl.col(NEWEST)
+    return conform(watermarks, WATERMARKS, name="watermarks").filter(behind < silence, clock - pl.col(AT) < silence)

@@ -23,6 +23,7 @@ from telemetry.errors import EmptySourceError
 from telemetry.lake import Lake
 from telemetry.resample import entities_from
 from telemetry.schema import (
+    ACTUAL,
     AT,
     COHORT,
     COVERAGE,
@@ -210,6 +211,19 @@ def test_the_tables_do_not_tell_in_which_order_the_rows_came(place: Callable[...
     assert_same(found, expected)
 
 
+def test_what_a_gap_was_is_scored_once_a_row_comes_after_it(place: Callable[..., Place]) -> None:
+    found = place(missing="zero")
+    gap = range(190, 195)  # over the end of a stretch, at 192
+    found.arrive(rows_of({"a": list(range(190)), "b": list(range(195))}))
+    found.score()
+    assert states(found, entity="a", steps=gap) == ["no data"] * 5
+    found.arrive(rows_of({"a": [195], "b": [195]}))
+    assert found.score().minutes == 2
+    assert states(found, entity="a", steps=gap) == ["scored"] * 5
+    queries = found.table("scores").filter(pl.col(ENTITY) == "a", pl.col(TARGET) == "queries", pl.col(AT).is_between(at(190), at(194)))
+    assert queries[ACTUAL].to_list() == [0.0] * 5
+
+
 def test_asking_again_writes_nothing(place: Callable[..., Place]) -> None:
     found = place()
     found.arrive(rows_of({"a": list(range(200)), "b": list(range(190))}))
@@ -258,6 +272,7 @@ def test_what_was_forgotten_is_scored_anew(place: Callable[..., Place]) -> None:
     found.arrive(every.filter(~late))
     found.score()
     found.arrive(every)
+    found.lake.compact("grid")
     opened = found.lake.open("grid")
     assert opened is not None
     opened.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
@@ -274,14 +289,16 @@ def test_scoring_waits_until_a_step_is_complete_in_all_feeds(place: Callable[...
     found.arrive(rows_of({"a": list(range(220)), "b": list(range(216))}))
     for feed, step in (("a", 219), ("b", 215)):
         found.lake.mark(feed=feed, newest=at(step), at=at(220))
-    assert found.score(now=at(220)).until == at(213)
+    done = found.score(now=at(220))
+    assert (done.until, done.waits_for) == (at(213), "b")
     assert found.table("scores")[AT].max() == at(212)
     found.arrive(rows_of({"a": list(range(224))}))
     found.lake.mark(feed="a", newest=at(223), at=at(224))
     done = found.score(now=at(224))  # b is silent for two hours
     assert (done.until, done.late) == (at(221), 0)
     assert states(found, entity="b", steps=range(213, 221)) == ["scored"] * 3 + ["no data"] * 5
-    assert found.score(now=at(300)).until == at(224)
+    done = found.score(now=at(300))
+    assert (done.until, done.waits_for) == (at(224), None)
 
 
 def test_the_departed_are_watched_no_more_until_they_return(place: Callable[..., Place]) -> None:

@@ -96,19 +96,21 @@ def test_what_was_cleared_away_cannot_be_told(lake: Lake, declare: Declare, tmp_
 
 
 def test_a_span_is_replaced_and_the_rest_stays(lake: Lake) -> None:
-    rows = states(("a", 0, "scored"), ("a", 1, "no data"), ("b", 1, "scored"), ("a", 2, "scored"))
+    rows = states(("o'hara", 0, "scored"), ("o'hara", 1, "no data"), ("b", 1, "scored"), ("o'hara", 2, "scored"))
     whole = Span(release="r", since=at(0))
     assert replace(lake, "coverage", rows, span=whole, schema=COVERAGE) == 4
-    assert replace(lake, "coverage", states(("a", 1, "no data"), release="s"), span=Span(release="s", since=at(0)), schema=COVERAGE) == 1
-    span = Span(release="r", since=at(1), until=at(2), entities=("a",))
-    assert replace(lake, "coverage", states(("a", 1, "scored")), span=span, schema=COVERAGE) == 2
-    found = lake.read("coverage", schema=COVERAGE).collect().sort(RELEASE, AT, ENTITY)
+    assert (
+        replace(lake, "coverage", states(("o'hara", 1, "no data"), release="s"), span=Span(release="s", since=at(0)), schema=COVERAGE) == 1
+    )
+    span = Span(release="r", since=at(1), until=at(2), entities=("o'hara",))
+    assert replace(lake, "coverage", states(("o'hara", 1, "scored")), span=span, schema=COVERAGE) == 2
+    found = lake.read("coverage", schema=COVERAGE).collect().sort(RELEASE, AT, ENTITY, descending=[False, False, True])
     assert found.select(RELEASE, ENTITY, STATE).rows() == [
-        ("r", "a", "scored"),
-        ("r", "a", "scored"),
+        ("r", "o'hara", "scored"),
+        ("r", "o'hara", "scored"),
         ("r", "b", "scored"),
-        ("r", "a", "scored"),
-        ("s", "a", "no data"),
+        ("r", "o'hara", "scored"),
+        ("s", "o'hara", "no data"),
     ]
     assert replace(lake, "coverage", states(), span=span, schema=COVERAGE) == 1
     assert lake.read("coverage", schema=COVERAGE).collect().height == 4

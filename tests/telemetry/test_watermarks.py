@@ -12,7 +12,7 @@ from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import SchemaError
 from telemetry.schema import WATERMARKS
-from telemetry.watermarks import complete_until
+from telemetry.watermarks import complete_until, slowest
 
 Declare = Callable[..., Contract]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -55,7 +55,10 @@ def test_what_is_complete_ends_with_a_step_of_the_cadence(declare: Declare) -> N
 
 
 def test_the_slowest_feed_decides(declare: Declare) -> None:
-    assert complete_until(marks((0, 0), (-30, 0), (-7, 0)), contract=declare(), now=at(0)) == at(-29)
+    told = marks((0, 0), (-30, 0), (-70, 0), (-30, 0))
+    assert complete_until(told, contract=declare(), now=at(0)) == at(-29)
+    assert slowest(told.reverse(), contract=declare(), now=at(0)) == "feed 1"
+    assert slowest(marks((0, 0)), contract=declare(), now=at(60)) is None
 
 
 def test_a_feed_that_is_far_behind_holds_nobody_back(declare: Declare) -> None:
