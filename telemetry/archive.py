@@ -133,33 +133,6 @@ def touched_by(readings: pl.DataFrame, *, contract: Contract) -> pl.DataFrame:
     return direct.join(offsets, how="cross").select(ENTITY, pl.col(AT) + pl.col(STEP)).unique()
 
 
-def sealed_steps(known: pl.DataFrame, *, stored: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """The steps that can no longer be told anew, because retention has removed the readings they are made of: `entity, at`.
-
-    Args:
-        known: the grid's rows.
-        stored: the readings that are kept of them.
-        contract: its cadence.
-    """
-    kept = stored.select(ENTITY, pl.col(AT).dt.truncate(contract.time.cadence))
-    return known.filter(pl.col(REVISION).is_null()).select(ENTITY, AT).join(kept, on=[ENTITY, AT], how="anti")
-
-
-def kept_apart(readings: pl.DataFrame, *, of: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """Those of `readings` that belong to rows of the grid which are not their own record.
-
-    Args:
-        readings: `canonical`.
-        of: the grid's rows, as `steps` gives them.
-        contract: its cadence.
-    """
-    apart = of.filter(pl.col(REVISION).is_null()).select(ENTITY, pl.col(AT).alias(STEP))
-    if not apart.height:
-        return readings.clear()
-    step = pl.col(AT).dt.truncate(contract.time.cadence).alias(STEP)
-    return readings.with_columns(step).join(apart, on=[ENTITY, STEP], how="semi").drop(STEP)
-
-
 def told_again(rows: pl.DataFrame) -> pl.Series:
     """True where another row is of the same entity and instant."""
     return place_of(rows).is_duplicated()

@@ -14,10 +14,12 @@ import polars as pl
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from telemetry.schema import AT, ENTITY, REVISION, Schema
+from telemetry.schema import ENTITY, Schema
 
 DAY: Final = "day"
 """The partition of large tables, the UTC date of `at`: how they are stored, not what they say."""
+ROWS: Final = "rows"
+BYTES: Final = "bytes"
 _ATTEMPTS: Final = 6
 _ONE_COMMIT: Final = CommitProperties(max_commit_retries=0)  # the retry is ours: it reads again before it writes again
 _ROW_GROUP: Final = 32_768  # sorted by entity: a customer's day is found by the statistics of one or two of them
@@ -28,6 +30,8 @@ _PARQUET: Final = WriterProperties(  # a dictionary of doubles costs four times 
     default_column_properties=ColumnProperties(dictionary_enabled=False),
     column_properties={ENTITY: ColumnProperties(dictionary_enabled=True)},
 )
+
+_CONFIGURATION: Final = {"delta.checkpointInterval": "25"}  # a table that grows every minute is opened without reading a hundred commits
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,19 +74,23 @@ class Tables:
 
     def compact(self, table: str) -> None:
         """Turn a table's many small files into few; what it says stays the same."""
-        opened = self.open(table)
-        if opened is not None:
-            opened.optimize.compact(writer_properties=_PARQUET)
-
-    def rewrite(self, table: str, *, days: list[date]) -> None:
-        """Write the rows of some days of `grid` or `readings` into as few files as they need, in order; what they say stays the same."""
 
         def attempt(opened: DeltaTable | None) -> None:
-            if opened is not None and days:
-                rows = self.scan(opened).filter(pl.col(DAY).is_in(days)).collect().unique()
-                self.put(table, rows.sort(DAY, ENTITY, AT, REVISION), opened=opened, partition=DAY, days=sorted(days))
+            if opened is not None:
+                opened.optimize.compact(writer_properties=_PARQUET, commit_properties=_ONE_COMMIT)
 
         self.commit(table, attempt)
+
+    def remove(self, table: str, *, where: str) -> int:
+        """Remove the rows that a condition in SQL is true of; how many there were."""
+
+        def attempt(opened: DeltaTable | None) -> int:
+            if opened is None:
+                return 0
+            told = opened.delete(where, writer_properties=_PARQUET, commit_properties=_ONE_COMMIT)
+            return int(told.get("num_deleted_rows") or 0)
+
+        return self.commit(table, attempt)
 
     def _add(self, name: str, frame: pl.DataFrame, *, opened: DeltaTable | None) -> None:
         if opened is None:
@@ -120,7 +128,13 @@ class Tables:
         if opened is None:
             options = dict(self.storage_options) or None
             write_deltalake(
-                self.uri(name), frame, mode="error", partition_by=partition, storage_options=options, writer_properties=_PARQUET
+                self.uri(name),
+                frame,
+                mode="error",
+                partition_by=partition,
+                storage_options=options,
+                writer_properties=_PARQUET,
+                configuration=_CONFIGURATION,
             )
             return
         if days is None:
@@ -177,6 +191,12 @@ class Tables:
 
     def scan(self, table: DeltaTable) -> pl.LazyFrame:
         return pl.scan_delta(table)
+
+    def files(self, table: DeltaTable) -> pl.DataFrame:
+        """The files that a table is made of, from its log: `path, rows, bytes`, and `day` where it is stored by day."""
+        told = pl.DataFrame(table.get_add_actions(flatten=True)).rename({"num_records": ROWS, "size_bytes": BYTES})
+        by_day = [pl.col(f"partition.{DAY}").cast(pl.Date).alias(DAY)] if f"partition.{DAY}" in told.columns else []
+        return told.select("path", pl.col(ROWS, BYTES).cast(pl.Int64), *by_day)
 
     def rows(self, table: DeltaTable | None, *, schema: Schema) -> pl.DataFrame:
         return pl.DataFrame(schema=schema) if table is None else self.scan(table).select(list(schema)).collect()

@@ -4,6 +4,7 @@ import random
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -136,3 +137,37 @@ def test_the_many_readings_of_a_step_sum_to_the_same_bits_whatever_was_merged_wi
     steps = [[row for row in rows if row[:1] == ("a/eu",) and row[1] // 60 == minute] for minute in range(6)]
     for deal in (dealt(rows, seed=1), [rows[k::3] for k in range(3)], [*steps, rows[360:]]):
         assert_frame_equal(whole, grid_of(deal, contract=contract), check_exact=True, check_column_order=False)
+
+
+def test_a_step_longer_than_a_day_finds_all_its_readings() -> None:
+    week = a_contract().model_copy(update={"time": a_contract().time.model_copy(update={"cadence_seconds": 7 * 86_400})})
+    rows: list[Row] = [("a/eu", day * 86_400, float(day), None, 1) for day in range(21)]
+    whole = grid_of([rows], contract=week)
+    assert whole["total"].sum() == sum(range(21))
+    assert_frame_equal(whole, grid_of([rows[:9], rows[16:], rows[9:16]], contract=week), check_exact=True, check_column_order=False)
+
+
+def test_more_than_fits_into_memory_is_merged_portion_by_portion(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Row] = [("a/eu", 20_000 * number, 1.0, 2.0, 1) for number in range(40)]
+    later: list[Row] = [(entity, second + 10, total, level, 2) for entity, second, total, level, _ in rows]
+    whole = grid_of([[*rows, *later]], contract=a_contract())
+    monkeypatch.setattr("telemetry.grid.PORTION_ROWS", 8)
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(folder)
+        lake.merge_readings(frame_of(rows), contract=a_contract())
+        merged = lake.merge_readings(frame_of(later), contract=a_contract())
+        assert (merged.rows_new, merged.rows_changed, lake.version("grid")) == (0, 40, 6)
+        assert_frame_equal(whole, lake.scan(lake.open("grid")).sort(ENTITY, AT).collect(), check_column_order=False)  # type: ignore[arg-type]
+
+
+def test_a_counter_is_sealed_as_far_as_it_reaches_back_into_what_was_removed(tmp_path: Path) -> None:
+    contract, lake = a_contract(total="counter"), Lake(str(tmp_path))
+    rows: list[Row] = [("a/eu", 60 * minute, float(minute), 1.0, 1) for minute in range(10)]  # midnight is after three of them
+    lake.merge_readings(frame_of(rows), contract=contract)
+    before = lake.grid(contract=contract).collect()
+    lake.remove("readings", where="day < '2026-01-02'")
+    late: list[Row] = [("a/eu", 60 * minute + 30, float(minute), None, 2) for minute in (1, 3, 4, 5)]
+    merged = lake.merge_readings(frame_of(late), contract=contract)
+    assert merged.sealed[AT].to_list() == [MIDNIGHT + timedelta(seconds=60 * minute + 30) for minute in (1, 3, 4)]
+    assert (merged.rows_new, merged.rows_changed) == (0, 0)  # the fifth fell between two readings and changes no sum
+    assert_frame_equal(lake.grid(contract=contract).collect(), before)

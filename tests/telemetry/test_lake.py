@@ -15,10 +15,12 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
+from pyarrow import parquet
 
 from telemetry.contract import Contract, load
 from telemetry.errors import EmptySourceError, SchemaError
-from telemetry.lake import Lake, Merged
+from telemetry.grid import Merged
+from telemetry.lake import Lake
 from telemetry.schema import (
     AT,
     ENTITIES,
@@ -348,3 +350,25 @@ def test_a_reading_that_comes_after_its_step_was_sealed_is_given_back(lake: Lake
     merged = lake.merge_readings(later, contract=contract)
     assert (merged, merged.sealed[AT].to_list()) == (Merged(rows_new=0, rows_changed=0, sealed=NOTHING), later[AT].to_list())
     assert lake.grid(contract=contract).collect()["queries"].to_list() == [10.0]
+
+
+def test_one_customer_is_found_without_reading_the_others(lake: Lake, declare: Declare) -> None:
+    """Rows lie sorted in small groups, whose least and greatest entity say whether they need be read."""
+    contract, entities = declare(), tuple(f"customer{number:03d}/eu" for number in range(100))
+    minutes = pl.datetime_range(MIDNIGHT, MIDNIGHT + DAY, "1m", closed="left", time_zone="UTC", eager=True).dt.cast_time_unit("us")
+    rows = minutes.alias(AT).to_frame().join(pl.DataFrame({ENTITY: entities}), how="cross")  # by time, as they come
+    lake.merge_readings(rows.with_columns(queries=1.0, query_time=2.0, cpu=3.0, revision=pl.lit(1, dtype=pl.Int64)), contract=contract)
+    (path,) = Path(lake.root, "grid").rglob("*.parquet")
+    groups = [parquet.read_metadata(path).row_group(number) for number in range(parquet.read_metadata(path).num_row_groups)]
+    bounds = [group.column(0).statistics for group in groups]
+    wanted = [group.total_byte_size for group, told in zip(groups, bounds, strict=True) if told.min <= "customer042/eu" <= told.max]
+    assert len(wanted) < len(groups) / 2
+    assert lake.grid(contract=contract, entities=("customer042/eu",)).collect().height == 1440
+
+
+def test_a_table_that_grows_is_opened_from_a_checkpoint(lake: Lake) -> None:
+    for row in range(30):
+        lake.append("log", quarantined(("a", row, "x")))
+    assert [path.name for path in Path(lake.root, "log", "_delta_log").glob("*.checkpoint.parquet")] == [
+        "00000000000000000024.checkpoint.parquet"
+    ]

@@ -1,5 +1,7 @@
 """The lake stays small and quick, and says the same before and after."""
 
+import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,6 +60,36 @@ def test_what_is_older_than_declared_goes_and_its_steps_are_sealed(lake: Lake, d
     assert (late.rows_changed, late.sealed.height) == (0, 1)
     live = {Path(path.removeprefix("file://")).name for path in lake.open("grid").file_uris()}  # type: ignore[union-attr]
     assert {path.name for path in Path(lake.root, "grid").rglob("*.parquet") if "_delta_log" not in path.parts} == live
+
+
+def test_the_log_of_what_is_out_of_reach_goes_too(lake: Lake, declare: Declare) -> None:
+    for minute in range(5):
+        lake.merge_readings(told(minute * 60), contract=declare())
+    before = lake.grid(contract=declare()).collect()
+    for hours, commits in ((168, 6), (0, 1)):  # the first and the last of them say how long the log is kept
+        retain(lake, contract=declare(retention={"history_hours": hours}), now=MIDNIGHT + timedelta(days=1))
+        assert len(list(Path(lake.root, "grid", "_delta_log").glob("*.json"))) == commits
+    assert_frame_equal(lake.grid(contract=declare()).collect(), before)
+    assert lake.merge_readings(told(300), contract=declare()).rows_new == 1
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(lake: Lake, declare: Declare) -> None:
+    contract = declare(retention={"history_hours": 0})
+    lake.merge_readings(told(0), contract=contract)
+    left, fresh = (Path(lake.root, "grid", "day=2026-01-01", name) for name in ("left.parquet", "fresh.parquet"))
+    for path, age in ((left, 100_000), (fresh, 60)):
+        told(0).write_parquet(path)
+        os.utime(path, (time.time() - age, time.time() - age))
+    retain(lake, contract=contract, now=MIDNIGHT + timedelta(days=1))
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
+def test_compaction_forgets_readings_that_count_no_more(lake: Lake, declare: Declare) -> None:
+    for revision in range(6):
+        lake.merge_readings(told(0, 10).with_columns(pl.lit(revision, dtype=pl.Int64).alias(REVISION)), contract=declare())
+    assert status(lake)[1].rows == 12
+    compact(lake)
+    assert status(lake)[1].rows == 2
 
 
 def test_quarantine_keeps_when_a_row_was_first_refused(lake: Lake) -> None:
