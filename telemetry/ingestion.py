@@ -205,22 +205,30 @@ class _Work:
     def take(self, part: Part) -> Iterator[int]:
         """Read a part; one that cannot be read stands in quarantine, and the others go on. Yields all rows so far, from time to time."""
         counts = {ROWS_IN: 0, ROWS_QUARANTINED: 0, ROWS_REPEATED: 0}
-        try:
-            for batch in read(part, contract=self.contract, now=self.at):
-                _refuse_strays(batch.frame, seen=self.seen, part=part, cadence=self.contract.time.cadence)
-                self._hold(batch)
-                told = (batch.rows_in, batch.quarantine.height, batch.repeated)
-                counts = {name: counts[name] + count for name, count in zip(counts, told, strict=True)}
-                yield self.rows_in
-        except SourceError as error:
-            logger.warning("a part of %s cannot be read and is in quarantine", self.feed)
-            self.failed[part.fingerprint] = error
-            row = {SOURCE: part.name, FINGERPRINT: part.fingerprint, ROW: NOT_A_ROW, REASON: error.message, TEXT: error.hint or ""}
-            self.held.refused.append(pl.DataFrame([row], schema=QUARANTINE))
-            return
+        batches = read(part, contract=self.contract, now=self.at)
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is not None:
+                    _refuse_strays(batch.frame, seen=self.seen, part=part, cadence=self.contract.time.cadence)
+            except SourceError as error:
+                self._refuse(part, error=error)
+                return
+            if batch is None:
+                break
+            self._hold(batch)  # out here: what goes wrong with a merge is no fault of this part
+            told = (batch.rows_in, batch.quarantine.height, batch.repeated)
+            counts = {name: counts[name] + count for name, count in zip(counts, told, strict=True)}
+            yield self.rows_in
         self.held.done.append(
             {FEED: self.feed, SOURCE: part.name, FINGERPRINT: part.fingerprint, REVISION: part.revision, **counts, AT: self.at}
         )
+
+    def _refuse(self, part: Part, *, error: SourceError) -> None:
+        logger.warning("a part of %s cannot be read and is in quarantine", self.feed)
+        self.failed[part.fingerprint] = error
+        row = {SOURCE: part.name, FINGERPRINT: part.fingerprint, ROW: NOT_A_ROW, REASON: error.message, TEXT: error.hint or ""}
+        self.held.refused.append(pl.DataFrame([row], schema=QUARANTINE))
 
     def _hold(self, batch: Batch) -> None:
         self.held.frames.append(batch.frame)

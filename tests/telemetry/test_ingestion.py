@@ -185,6 +185,22 @@ def test_one_stray_time_of_years_ago_does_not_come_in_and_stops_no_other_part(
     assert "acme/us has 2 readings since 2000-01-01" in quarantine(lake)[REASON][1]
 
 
+def test_a_merge_that_fails_is_no_fault_of_the_part_that_is_read_meanwhile(
+    declare: Declare, write: Write, lake: Lake, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        write(minute(number), name=f"{number}.csv")
+
+    def refuses(*_: object, **__: object) -> None:
+        raise BadValueError("nearly all of it would be empty", hint="look at it")
+
+    monkeypatch.setattr(Lake, "merge_readings", refuses)
+    with pytest.raises(BadValueError, match="nearly all"):
+        take(source, contract=declare(), lake=lake, buffer_rows=1)
+    assert quarantine(lake).height == 0
+    assert lake.known_sources() == frozenset()
+
+
 def test_a_part_that_comes_again_with_more_rows_tells_its_old_bad_ones_once(
     declare: Declare, write: Write, lake: Lake, source: str
 ) -> None:
