@@ -3,13 +3,14 @@
 Exit codes: 0 done (a model that the gate holds is a result, not a failure), 1 crashed, 2 refused, 3 stopped by a data check.
 """
 
-import json
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from flows import cli_lake, cli_quarantine
+from flows.commands import ContractOption, JsonOption, LabelsOption, SourceOption, guarded, run, tell, text_of
 
 app = typer.Typer(
     name="tidewatch",
@@ -18,11 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Learns the tides of every customer's telemetry and says when the water is wrong.",
 )
-
-ContractOption = Annotated[str, typer.Option("--contract", "-c", help="A contract that ships (fleet, smd), or the path of a TOML file.")]
-SourceOption = Annotated[str, typer.Option("--source", "-s", help="Folder, file or glob of readings; empty: what the lake holds.")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Parquet file of known incidents: entity, start, end, kind.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+app.add_typer(cli_quarantine.app)
+app.add_typer(cli_lake.app)
 
 
 class Training(StrEnum):
@@ -40,19 +38,40 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline on a simulated fleet: ingest, check, train, judge, release, score."""
-    _run("demo", as_json=as_json, fault=fault, crippled=training is Training.CRIPPLED, seed=seed)
+    run("demo", as_json=as_json, fault=fault, crippled=training is Training.CRIPPLED, seed=seed)
 
 
 @app.command()
-def ingest(source: SourceOption, contract: ContractOption = "fleet", labels: LabelsOption = None, as_json: JsonOption = False) -> None:
-    """Bring the new files of a source into the grid, exactly once."""
-    _run("ingest", as_json=as_json, contract=contract, source=source, labels=_text(labels))
+def ingest(
+    source: Annotated[str, typer.Option("--source", "-s", help="Folder, file, glob or URL of readings.")],
+    contract: ContractOption = "fleet",
+    labels: LabelsOption = None,
+    since: Annotated[
+        str | None, typer.Option(help="Ask a database or server from here on: 2026-01-31T06:00:00Z, or 2d for the last two days.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="... and up to here, exclusive. Files are always read whole.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring what is new at a source into the grid, exactly once.
+
+    A source is a folder, file or glob of CSV, TSV, JSON lines (plain or packed)
+    or Parquet, local or in an object store (s3://, gs://, az://); a Delta table;
+    postgresql://...; or the http(s):// address of a Prometheus server.
+
+    Rows that cannot be read go to the quarantine with their reason, and a file
+    that cannot be read at all stops no other: tidewatch quarantine list.
+
+    Credentials belong into the environment: in single quotes,
+    'postgresql://${PGUSER}:${PGPASSWORD}@db/fleet' names its variables;
+    PROMETHEUS_TOKEN is what a Prometheus server is sent.
+    """
+    run("ingest", as_json=as_json, contract=contract, source=source, labels=text_of(labels), since=since, until=until)
 
 
 @app.command()
 def check(contract: ContractOption = "fleet", source: SourceOption = "", as_json: JsonOption = False) -> None:
     """Check telemetry without learning from it; exit code 3 if it must not be learned from."""
-    _run("check", as_json=as_json, contract=contract, source=source)
+    run("check", as_json=as_json, contract=contract, source=source)
 
 
 @app.command()
@@ -66,12 +85,12 @@ def retrain(
     as_json: JsonOption = False,
 ) -> None:
     """Learn new weights and thresholds; they replace the champion only through the gate."""
-    _run(
+    run(
         "retrain",
         as_json=as_json,
         contract=contract,
         source=source,
-        labels=_text(labels),
+        labels=text_of(labels),
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
@@ -81,19 +100,19 @@ def retrain(
 @app.command()
 def recalibrate(contract: ContractOption = "fleet", as_json: JsonOption = False) -> None:
     """Set the thresholds anew on the latest telemetry, with the champion's weights."""
-    _run("recalibrate", as_json=as_json, contract=contract)
+    run("recalibrate", as_json=as_json, contract=contract)
 
 
 @app.command()
 def score(contract: ContractOption = "fleet", source: SourceOption = "", as_json: JsonOption = False) -> None:
     """Score every minute that the champion has not scored yet, and open and close incidents."""
-    _run("score", as_json=as_json, contract=contract, source=source)
+    run("score", as_json=as_json, contract=contract, source=source)
 
 
 @app.command(name="report")
 def quality_report(contract: ContractOption = "fleet", as_json: JsonOption = False) -> None:
     """Write the data-quality report of what the lake holds; nothing is stopped by it."""
-    _run("quality-report", as_json=as_json, contract=contract)
+    run("quality-report", as_json=as_json, contract=contract)
 
 
 @app.command()
@@ -101,21 +120,56 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")], contract: ContractOption = "fleet", as_json: JsonOption = False
 ) -> None:
     """Revoke the champion; the newest release that is not revoked takes over."""
-    _run("rollback", as_json=as_json, contract=contract, reason=reason)
+    run("rollback", as_json=as_json, contract=contract, reason=reason)
 
 
 @app.command()
 def releases(contract: ContractOption = "fleet", as_json: JsonOption = False) -> None:
     """Show the ledger: what was published, held and revoked, and which release is in force."""
 
-    def start() -> None:
+    def start() -> tuple[dict[str, Any], str]:  # Any: plain JSON
         from flows import releases as ledgers
         from flows.settings import Settings
 
         told = ledgers.told(contract, settings=Settings())
-        typer.echo(json.dumps(told, default=str) if as_json else ledgers.as_text(told))
+        return told, ledgers.as_text(told)
 
-    _guarded(start, as_json=as_json)
+    tell(start, as_json=as_json)
+
+
+@app.command()
+def entities(contract: ContractOption = "fleet", as_json: JsonOption = False) -> None:
+    """Show who is watched: newcomers, who is present, who departed since when, and who came back."""
+
+    def start() -> tuple[dict[str, Any], str]:  # Any: plain JSON
+        from flows import entities as watched
+        from flows.settings import Settings
+
+        told = watched.told(contract, settings=Settings())
+        return told, watched.as_text(told)
+
+    tell(start, as_json=as_json)
+
+
+@app.command()
+def init(
+    sample: Annotated[Path, typer.Argument(help="A file or folder with some hours of readings: CSV, TSV, JSON lines or Parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The contract to write; a file that is there is never overwritten.")],
+    name: Annotated[str, typer.Option(help="Of the contract: small letters, digits and _; by default that of the file.")] = "",
+) -> None:
+    """Draft a contract for a sample of telemetry: keys, time, units and aggregations, each with the reason of the guess.
+
+    The draft is for a person to finish: every line marked REVIEW is to be settled
+    with someone who knows this telemetry. Until the line `reviewed = false` is
+    deleted, no command takes it.
+    """
+
+    def start() -> None:
+        from flows import drafts
+
+        typer.echo(drafts.written(sample, out=out, name=name or drafts.name_of(out)))
+
+    guarded(start)
 
 
 @app.command()
@@ -130,53 +184,7 @@ def up(
 
         serving.run(port=port, pages_port=pages_port)
 
-    _guarded(start)
-
-
-def _run(name: str, *, as_json: bool, **parameters: Any) -> None:  # Any: a flow's own parameters
-    def start() -> None:
-        from flows.runtime import prepare
-        from flows.settings import Settings
-
-        settings = Settings()
-        _preflight(parameters, settings=settings)
-        prepare(settings)
-        from flows.catalogue import flow_of  # after the environment is set: Prefect reads it at import
-
-        summary = flow_of(name)(**parameters)
-        if as_json:
-            typer.echo(json.dumps(summary, default=str))
-
-    _guarded(start, as_json=as_json)
-
-
-def _preflight(parameters: dict[str, Any], *, settings: Any) -> None:  # Any: as in _run; flows.settings.Settings, imported late
-    """What can be refused at once is refused before a Prefect API is started: a contract with a mistake, a source that is not there."""
-    from telemetry import contract as contracts
-    from telemetry.errors import SourceMissingError
-
-    if "contract" in parameters:
-        contracts.load(settings.contract_path(parameters["contract"]))
-    source = parameters.get("source")
-    if source and not any(sign in source for sign in "*?[") and not Path(source).exists():
-        raise SourceMissingError(f"There is no file or folder {source}.", hint="name a folder, file or glob of readings.")
-
-
-def _guarded(start: Callable[[], None], *, as_json: bool = False) -> None:
-    from telemetry.errors import DataCheckError, TidewatchError
-
-    try:
-        start()
-    except TidewatchError as error:
-        typer.secho(f"{type(error).__name__}: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(error, err=True)
-        if as_json:
-            typer.echo(json.dumps(error.summary or {"verdict": "refused", "sentence": error.message, "hint": error.hint}, default=str))
-        raise typer.Exit(3 if isinstance(error, DataCheckError) else 2) from None
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    guarded(start)
 
 
 def main() -> None:

@@ -3,9 +3,10 @@ stdout is for results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -23,14 +24,7 @@ def line(text: str, *, style: str | None = None) -> None:
 @contextmanager
 def epochs(total: int) -> Iterator[Callable[[int, str], None]]:
     """A bar over epochs; the callable takes the epoch just finished and what to say of it."""
-    columns = (
-        TextColumn("  [bold]{task.description}[/bold]"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
-    )
-    with Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal) as progress:
+    with Progress(*_columns(), console=_console, transient=True, disable=not _console.is_terminal) as progress:
         bar = progress.add_task("epochs", total=total, told="")
 
         def advance(epoch: int, told: str) -> None:
@@ -39,3 +33,29 @@ def epochs(total: int) -> Iterator[Callable[[int, str], None]]:
                 _console.print(f"    epoch {epoch}/{total}  {told}")
 
         yield advance
+
+
+@dataclass(slots=True)
+class Parts:
+    """A bar over the parts of a source, drawn at a terminal only."""
+
+    _progress: Progress = field(default_factory=lambda: Progress(*_columns(), console=_console, transient=True))
+    _bar: TaskID | None = None
+
+    def move(self, *, done: int, total: int, told: str) -> None:
+        """So many are done of so many."""
+        if not _console.is_terminal:
+            return
+        if self._bar is None:
+            self._bar = self._progress.add_task("parts", total=total, told=told)
+            self._progress.start()
+        self._progress.update(self._bar, completed=done, total=total, told=told)
+
+    def close(self) -> None:
+        """Take it away."""
+        self._progress.stop()
+
+
+def _columns() -> tuple[TextColumn | BarColumn | MofNCompleteColumn | TimeRemainingColumn, ...]:
+    described = TextColumn("  [bold]{task.description}[/bold]")
+    return (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[told]}"))

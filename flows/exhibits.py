@@ -7,6 +7,9 @@ excerpts        excerpt, title, entity, target, at, actual, forecast, lower, upp
 incidents       incident, entity, start, opened, end, peak, target, matched                    matched: null where nothing is labelled
 labels          entity, start, end, kind, found, minutes_to_detect
 history         number, loss, validation_loss, seconds                                 one row an epoch
+refused         reason, rows, new, parts, since, source, row, example                          the feed's open quarantine, by reason
+watermarks      feed, newest, at                                                       how far each feed has come
+watched         HISTORY of telemetry.presence                                          who is watched, as of the newest reading
 """
 
 from collections.abc import Mapping
@@ -27,6 +30,9 @@ EXCERPTS: Final = "excerpts"
 INCIDENTS: Final = "incidents"
 LABELS: Final = "labels"
 HISTORY: Final = "history"
+REFUSED: Final = "refused"
+WATERMARKS: Final = "watermarks"
+WATCHED: Final = "watched"
 
 NAME: Final = "name"
 FOUND: Final = "found"

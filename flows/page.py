@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from flows import measured, sections
+from flows import arrived, measured, sections
 from flows.blocks import Block, Note, Plot, Tone, count, decimal, duration, moment, number, percent, text, words
 from flows.exhibits import Told
 from flows.runs import Run
@@ -22,17 +22,22 @@ from flows.runs import Run
 _log = logging.getLogger(__name__)
 
 TONES: Final[dict[str, Tone]] = {
-    **dict.fromkeys(("promoted", "passed", "scored", "ingested", "recalibrated", "done"), "good"),
+    **dict.fromkeys(("promoted", "passed", "scored", "ingested", "recalibrated", "tended", "done"), "good"),
     "held": "held",
     **dict.fromkeys(("stopped", "crashed", "failed"), "bad"),
 }
 MARKS: Final[dict[Tone, str]] = {"good": "✓", "held": "!", "bad": "✕", "plain": "i"}
 LONG_LINE: Final = 120
 SENTENCE_ENDS: Final = re.compile(r"(?<=[a-z]\.) +(?=[A-Z0-9])")
-COUNTS: Final = {"rows": "Rows", "rows_new": "New rows", "scored_minutes": "Minutes scored", "entities": "Entities"}
+COUNTS: Final = {"rows": "Rows", "rows_in": "Rows read", "rows_new": "New rows", "scored_minutes": "Minutes scored", "entities": "Entities"}
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] = (
     ("gate", "Gate", sections.gate),
     ("data-check", "Data check", sections.checks),
+    ("ingested", "Ingested", arrived.outcome),
+    ("quarantine", "Quarantine", arrived.refused),
+    ("entities", "Entities", arrived.watched),
+    ("feeds", "Feeds", arrived.feeds),
+    ("lake", "Lake", arrived.tables),
     ("stages", "Stages", sections.stage_times),
     ("accuracy", "Accuracy", measured.accuracy),
     ("forecasts", "Forecast against actual", measured.excerpts),
@@ -112,6 +117,7 @@ def verdict_of(summary: dict[str, Any]) -> Verdict:  # Any: plain JSON
     """
     name = text(summary.get("verdict"))
     tone = TONES.get(name, "plain")
+    tone = "held" if tone == "good" and summary.get("files_failed") else tone
     sentence, found = str(summary.get("sentence") or ""), summary.get("reasons")
     reasons = [str(reason) for reason in found] if isinstance(found, list) else []
     for reason in reasons:
@@ -130,6 +136,8 @@ def tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
     for key, name in COUNTS.items():
         if number(summary.get(key)) is not None:
             yield Tile(name=name, value=count(summary[key]))
+    if failed := number(summary.get("files_failed")):
+        yield Tile(name="Unreadable parts", value=count(failed), note=f"of {count(summary.get('files'))}", tone="bad")
     if quarantined := number(summary.get("rows_quarantined")):
         yield Tile(name="Quarantined rows", value=count(quarantined), tone="held")
     yield from _incident_tiles(summary)

@@ -1,15 +1,19 @@
 """The end of every run, whether it came there well or not: its summary, its page, its verdict in one line."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from flows import console, page
 from flows.artifacts import tell_text
 from flows.runs import Run, address
 from flows.settings import Settings
 from telemetry.errors import DataCheckError, TidewatchError
+
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^\s'\"]*@")
+"""In the address that a library's own message may show."""
 
 
 @contextmanager
@@ -25,7 +29,8 @@ def closing(run: Run, *, settings: Settings, contract: str) -> Iterator[dict[str
         error.summary = summary
         raise
     except BaseException as error:
-        summary.update(verdict="crashed", sentence=f"{run.flow} crashed: {type(error).__name__}: {error}"[:2000])
+        told = _CREDENTIALS.sub("", f"{run.flow} crashed: {type(error).__name__}: {error}")
+        summary.update(verdict="crashed", sentence=told[:2000])
         _close(run, settings=settings, summary=summary)
         raise
     _close(run, settings=settings, summary=summary)

@@ -174,6 +174,9 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "accuracy_bar",
         "reasons",
         "versions",
+        "undeclared",
+        "clock_example",
+        "tables",
     }
 )
 

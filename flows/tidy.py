@@ -71,7 +71,7 @@ def has_worker(pool: str, *, since: datetime) -> bool:
 
 
 def _runs(client: SyncPrefectClient, *, pool: str, states: list[StateType]) -> list[FlowRun]:
-    """The earliest first, 200 at most: more than five deployments ever have."""
+    """The earliest first, 200 at most: more than all deployments ever have."""
     return client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),

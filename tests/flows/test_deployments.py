@@ -24,6 +24,7 @@ def test_schedules_are_these() -> None:
         "ingest": [("* * * * *", "UTC", "every-minute")],
         "score": [("* * * * *", "UTC", "every-minute")],
         "quality-report": [("7 * * * *", "UTC", "hourly")],
+        "tend": [("41 1 * * *", "UTC", "daily")],
         "recalibrate": [("17 2 * * *", "UTC", "daily")],
         "retrain": [("23 3 * * 0", "UTC", "weekly")],
     }
@@ -31,9 +32,10 @@ def test_schedules_are_these() -> None:
 
 def test_flows_and_parameters_are_these() -> None:
     assert {each["name"]: (each["entrypoint"], each["parameters"]) for each in DEPLOYMENTS} == {
-        "ingest": ("flows.ingest.ingest", {"contract": "fleet", "source": ""}),
+        "ingest": ("flows.ingest.ingest", {"contract": "fleet", "source": "", "since": None}),
         "score": ("flows.score.score", {"contract": "fleet"}),
         "quality-report": ("flows.quality_report.quality_report", {"contract": "fleet"}),
+        "tend": ("flows.tend.tend", {"contract": "fleet"}),
         "recalibrate": ("flows.recalibrate.recalibrate", {"contract": "fleet"}),
         "retrain": ("flows.retrain.retrain", {"contract": "fleet", "source": ""}),
     }

@@ -4,11 +4,12 @@ import re
 
 import pytest
 
-from flows import releases
+from flows import entities, quarantine, releases, upkeep
 from flows.ingest import ingest
 from flows.quality_report import quality_report
 from flows.score import score
 from flows.settings import CHECKOUT, Settings
+from flows.tend import tend
 from tests.flows.conftest import Released
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -30,7 +31,13 @@ def test_every_key_that_is_printed_is_documented_and_the_other_way_round(release
         ingest(contract=contract, source=released.fleet.live),
         score(contract=contract),
         quality_report(contract=contract),
+        tend(contract=contract),
         releases.told(contract, settings=Settings()),
+        entities.told(contract, settings=Settings()),
+        upkeep.status(contract, settings=Settings()),
+        quarantine.told(contract, settings=Settings()),
+        quarantine.rows_told(contract, settings=Settings(), source="", limit=1, every=True),
+        quarantine.retried(contract, settings=Settings()),
     ]
     printed = set().union(*told) - INCIDENTAL
     assert printed - documented() == set()

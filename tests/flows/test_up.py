@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from tests.flows.processes import Tidewatch, eventually, free_port, listens, tidewatch
 
-DEPLOYMENTS = {"ingest/ingest", "score/score", "quality-report/quality-report", "recalibrate/recalibrate", "retrain/retrain"}
+DEPLOYMENTS = {f"{name}/{name}" for name in ("ingest", "score", "quality-report", "tend", "recalibrate", "retrain")}
 
 
 @dataclass(frozen=True, slots=True)
