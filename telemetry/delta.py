@@ -20,7 +20,7 @@ from deltalake.exceptions import DeltaError
 
 from telemetry.contract import Contract
 from telemetry.errors import SourceError, SourceMissingError
-from telemetry.feeds import DAMAGED, ROW_INDEX, Opened, Part, Parts, local, public
+from telemetry.feeds import DAMAGED, ROW_INDEX, Opened, Part, Parts, local, public, scheme_of
 from telemetry.files import columns_of_path
 from telemetry.fingerprints import fingerprint
 from telemetry.formats import columns_wanted
@@ -50,7 +50,6 @@ class _DataFile:
     uri: str
     path: str
     size: int
-    rows: int | None
     written_us: int
     partition: dict[str, Any]  # Any: a value of the column's own type
     deleted: pl.Series
@@ -84,7 +83,7 @@ class DeltaSource:
             table = DeltaTable(self.location)
             _refuse_mapping(table, name=self.name)
             schema = pl.Schema(table.schema())
-            files = _live(table)
+            files = _live(table, location=self.location)
         identity = str(table.metadata().id)
         pattern = self.contract.entity.path_pattern
         wanted = [each for each in files if pattern is None or re.search(pattern, each.path)]
@@ -133,37 +132,40 @@ def is_delta(location: str) -> bool:
         return any(page for page in obstore.list(store, prefix=prefix, chunk_size=1))
 
 
-def _live(table: DeltaTable) -> list[_DataFile]:
+def _live(table: DeltaTable, *, location: str) -> list[_DataFile]:
     """The data files of a table's version that hold rows."""
-    actions = pl.DataFrame(table.get_add_actions())
-    uris = {_plain(uri): uri for uri in table.file_uris()}
     gone = _deleted(table)
-    root = _plain(table.table_uri).rstrip("/")
     files = []
-    for action in actions.rows(named=True):
+    for action in pl.DataFrame(table.get_add_actions()).rows(named=True):
         path = unquote(action["path"])
-        uri = uris.get(f"{root}/{path}", uris.get(_plain(path), ""))
-        if not uri:
-            raise DeltaError(f"no address is known for its data file {path}")
-        deleted = gone.get(_plain(uri), pl.Series(dtype=pl.UInt32))
+        deleted = gone.pop(_comparable(_address(table.table_uri, path=path)), pl.Series(dtype=pl.UInt32))
         rows = action["num_records"]
         if rows is None or rows > len(deleted):
-            partition = action.get("partition") or {}
-            written = action["modification_time"] * 1000
-            files.append(
-                _DataFile(
-                    uri=uri, path=path, size=action["size_bytes"], rows=rows, written_us=written, partition=partition, deleted=deleted
-                )
+            file = _DataFile(
+                uri=_address(location, path=path),
+                path=path,
+                size=action["size_bytes"],
+                written_us=action["modification_time"] * 1000,
+                partition=action.get("partition") or {},
+                deleted=deleted,
             )
+            files.append(file)
+    if gone:
+        raise DeltaError(f"it strikes out rows of {next(iter(gone))}, which is none of its data files")
     return files
 
 
 def _deleted(table: DeltaTable) -> dict[str, pl.Series]:
-    """The rows, counted from 1, that deletion vectors strike out, by the file's address."""
+    """The rows, counted from 1, that deletion vectors strike out, by the file's address as it can be compared."""
     if "deletionVectors" not in (table.protocol().reader_features or ()):
         return {}
     vectors = pl.DataFrame(table.deletion_vectors())
-    return {_plain(uri): (~kept).arg_true() + 1 for uri, kept in zip(vectors["filepath"], vectors["selection_vector"], strict=True)}
+    return {_comparable(uri): (~kept).arg_true() + 1 for uri, kept in zip(vectors["filepath"], vectors["selection_vector"], strict=True)}
+
+
+def _address(root: str, *, path: str) -> str:
+    """Where a data file is; those of a shallow copy are elsewhere."""
+    return path if scheme_of(path) else f"{root.removeprefix('file://').rstrip('/')}/{path}"
 
 
 def _open(file: _DataFile, *, schema: pl.Schema, contract: Contract) -> Opened:
@@ -192,9 +194,9 @@ def _refuse_mapping(table: DeltaTable, *, name: str) -> None:
         raise SourceError(f"The Delta table {name} asks its readers for {', '.join(sorted(strange))}, which is not read here.", hint=hint)
 
 
-def _plain(uri: str) -> str:
-    """An address as it can be compared: local ones as paths."""
-    return uri.removeprefix("file://")
+def _comparable(uri: str) -> str:
+    """An address without what some escape in it, and some do not."""
+    return unquote(unquote(uri.removeprefix("file://")))
 
 
 @contextmanager

@@ -134,7 +134,7 @@ class PrometheusSource:
             found = tuple(name for name, samples in answered.items() if samples)
             raise MissingColumnError(source=self.name, missing=silent, found=found)
         if silent:
-            logger.warning("%s has nothing between the two of %s", self.name, ", ".join(silent))
+            logger.warning("%s has nothing of %s in the span that was asked for", self.name, ", ".join(silent))
 
     @contextmanager
     def _asked(self) -> Iterator[Asking]:

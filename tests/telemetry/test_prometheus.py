@@ -177,6 +177,9 @@ def test_nan_is_no_value_and_infinity_is_quarantined(declare: Declare, server: P
     assert batch.quarantine[0, "reason"] == "column 'cpu' has 'inf', expected a finite number or nothing"
     by_entity = {key[0]: rows["cpu"].unique().to_list() for key, rows in batch.frame.group_by(ENTITY)}
     assert by_entity == {"acme/eu": [None], "bolt/eu": [7.0]}
+    nothing_else = PrometheusSource(server.url, contract=declare(parameters={name: {"query": "odd"} for name in contract.names}), now=NOW)
+    (part,) = nothing_else.parts(since=START, until=START + timedelta(minutes=10)).parts
+    assert part.open().frame.select("customer", "region").unique().collect().sort("customer").rows() == [("acme", "us"), ("bolt", "eu")]
 
 
 @pytest.mark.service
@@ -237,7 +240,7 @@ def test_a_metric_that_is_nowhere_is_told(
         source.parts(since=None, until=None)
     with caplog.at_level(logging.WARNING):
         assert hour(contract, server)["cpu"].null_count() == 30
-    assert "has nothing between the two of cpus" in caplog.text
+    assert "has nothing of cpus in the span" in caplog.text
     nothing = PrometheusSource(server.url, contract=declare(parameters={name: {"query": "nothing"} for name in contract.names}), now=END)
     with pytest.raises(EmptySourceError, match="has nothing of what the contract 'small' asks for"):
         nothing.parts(since=None, until=None)
