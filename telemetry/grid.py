@@ -68,8 +68,7 @@ class Grid(Tables):
         names = tuple(name for name in readings.columns if name not in NO_VALUES)
         schema: Schema = {ENTITY: pl.String, AT: TIME, **dict.fromkeys((*contract.names, *names), pl.Float64), REVISION: pl.Int64}
         frame = conform(readings.select(pl.exclude(COHORT, LABEL)), schema, name=READINGS)
-        clean = frame.with_columns(pl.col(names).fill_nan(None) + 0.0)  # there is one zero only
-        told = canonical(clean, names=names)
+        told = canonical(frame.with_columns(_one_zero(name) for name in names), names=names)
         if not told.height:
             return Merged(rows_new=0, rows_changed=0, sealed=told.select(ENTITY, AT, REVISION))
         every = [self._merged(portion, contract=contract, names=names) for portion in self._portions(told)]
@@ -201,6 +200,11 @@ class Grid(Tables):
         others = self.scan(table).filter(pl.col(DAY).is_in(days)).join(rows.lazy(), on=[ENTITY, AT], how="anti").collect()
         whole = pl.concat([rows, others], how="diagonal")
         self.put(GRID, in_order(whole), opened=table, partition=DAY, days=sorted(days))
+
+
+def _one_zero(name: str) -> pl.Expr:
+    """Without NaN, and without the negative zero that is equal to zero in other bits; Polars leaves out an addition of zero."""
+    return pl.when(pl.col(name) == 0).then(0.0).otherwise(pl.col(name).fill_nan(None)).alias(name)
 
 
 def _near(

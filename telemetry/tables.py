@@ -135,6 +135,7 @@ class Tables:
                 storage_options=options,
                 writer_properties=_PARQUET,
                 configuration=_CONFIGURATION,
+                commit_properties=_ONE_COMMIT,
             )
             return
         if days is None:

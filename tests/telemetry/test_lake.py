@@ -283,6 +283,20 @@ def test_writers_that_meet_lose_nothing_of_each_other(lake: Lake, hourly: Contra
     assert_frame_equal(lake.grid(contract=hourly).collect(), pl.concat(grids))
 
 
+@pytest.mark.slow
+def test_writers_that_say_the_same_at_once_say_it_once(tmp_path: Path, hourly: Contract) -> None:
+    """The table is new to all of them: one creates it, and the others find it."""
+    readings = told(a_grid(hourly, days=1))
+    for number in range(40):
+        lake = Lake(str(tmp_path / str(number)))
+        threads = [threading.Thread(target=lake.merge_readings, args=(readings,), kwargs={"contract": hourly}) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert lake.read("grid", schema={ENTITY: pl.String}).select(pl.len()).collect().item() == readings.height
+
+
 KILLED = """
 import sys
 from pathlib import Path
