@@ -140,7 +140,7 @@ class PrometheusSource:
     def _asked(self) -> Iterator[Asking]:
         import httpx
 
-        user = credentials(self.location, name=self.name, instead="TIDEWATCH_PROMETHEUS_TOKEN")
+        user = credentials(self.location, name=self.name, instead="PROMETHEUS_TOKEN")
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         address = f"{self.name.rstrip('/')}/"

@@ -1,6 +1,6 @@
-"""An expression and a span of time -> what a Prometheus server says of it, by its HTTP interface: one frame of samples.
+"""An expression and a span of time -> what a Prometheus server says of it: one frame of samples.
 
-Works with whatever answers `/api/v1/query_range`: Prometheus, Thanos, Mimir, VictoriaMetrics.
+Nothing but `/api/v1/query_range` is asked, by POST.
 """
 
 import json
@@ -124,7 +124,7 @@ class Asking:
             aim = public(response.headers.get("location", ""))
             return SourceError(f"{self.name} sends its callers on to {aim}, and is not followed.", hint="name the address that it means.")
         if status in (401, 403):
-            hint = "set TIDEWATCH_PROMETHEUS_TOKEN in the environment, or user and password in the URL."
+            hint = "set PROMETHEUS_TOKEN in the environment, or user and password in the URL."
             return SourceError(f"{self.name} refuses the credentials (HTTP {status}).", hint=hint)
         told = _error_of(body)
         if told is None:

@@ -20,6 +20,7 @@ from telemetry.times import EARLIEST
 WHOLE: Final = frozenset({"int2", "int4", "int8"})
 _REAL: Final = frozenset({"float4", "float8"})
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  (in the column's own frame)
+_DATE: Final = "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _FARTHEST_OFFSET: Final = timedelta(hours=14)
 _HOUR: Final = """to_char(timestamp 'epoch' + {hours} * interval '1 hour', 'YYYY-MM-DD"T"HH24')"""
 
@@ -172,7 +173,7 @@ class _Written:
 
     @property
     def _dated(self) -> str:
-        return f"btrim({self.column}) ~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}'"
+        return f"btrim({self.column}) ~ '{_DATE}'"
 
 
 def _numbers(column: str, *, kind: str, time: Time) -> _Ordered:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from telemetry import delta
 from telemetry.contract import Contract
 from telemetry.delta import DeltaSource, is_delta
 from telemetry.errors import SourceError, SourceMissingError
@@ -171,6 +172,14 @@ def test_rows_that_a_deletion_vector_strikes_out_are_not_read(declare: Declare, 
     after = fingerprints(table, declare())
     assert before.keys() == after.keys()
     assert before != after
+
+
+def test_a_deletion_vector_that_fits_no_file_is_not_passed_over(declare: Declare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_deltalake(tmp_path / "t", rows(4))
+    strike_out(tmp_path / "t", place=2)
+    monkeypatch.setattr(delta, "_comparable", str)  # one address has a scheme and the other has none
+    with pytest.raises(SourceError, match=r"it strikes out rows of .*, which is none of its data files"):
+        DeltaSource(str(tmp_path / "t"), contract=declare()).parts(since=None, until=None)
 
 
 def test_a_file_of_which_every_row_is_deleted_is_no_part(declare: Declare, tmp_path: Path) -> None:
