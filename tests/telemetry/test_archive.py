@@ -85,7 +85,7 @@ def grid_of(batches: list[list[Row]], *, contract: Contract) -> pl.DataFrame:
 
 def bits(grid: pl.DataFrame) -> pl.DataFrame:
     """The numbers as they are stored: two zeros are equal, and differ in one bit."""
-    return grid.with_columns(pl.col(pl.Float64).reinterpret(signed=True))
+    return grid.with_columns(pl.col(pl.Float64).reinterpret(dtype=pl.Int64))
 
 
 def dealt(rows: list[Row], *, seed: int) -> list[list[Row]]:
