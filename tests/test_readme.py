@@ -16,8 +16,6 @@ TYPED = sorted(set(re.findall(r"^    (tidewatch .+?)(?:\s{2,}#.*)?$", README, fl
 TARGETS = sorted(set(re.findall(r"\bmake ([a-z-]+)", README)))
 
 
-
-
 def commands(group: Any, *, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:  # Any: typer's own copy of click has no types
     """Every command below a group, by the words that lead to it."""
     found: dict[tuple[str, ...], Any] = {}
