@@ -1,7 +1,7 @@
 """The state of a lake's tables, for a person or a machine, and what keeps them small and quick."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from flows.lakes import lake_of
@@ -16,7 +16,9 @@ def status(contract: str, *, settings: Settings) -> Told:
     """`tables`: table, rows, files, megabytes, version, oldest and newest day, and scattered: what compaction would write anew."""
     declared = contracts.load(settings.contract_path(contract))
     lake = lake_of(declared, settings=settings)
-    tables = [asdict(table) for table in upkeep.status(lake)]
+    tables = [
+        {name: str(value) if isinstance(value, date) else value for name, value in asdict(table).items()} for table in upkeep.status(lake)
+    ]
     return {"contract": contract, "lake": lake.root, "tables": tables}
 
 
@@ -27,7 +29,7 @@ def as_text(told: Told) -> str:
     head = f"{'table':<11}{'rows':>13}{'files':>7}{'MB':>10}{'version':>9}  {'from':<11}{'to':<11}scattered"
     lines = [
         f"{t['table']:<11}{t['rows']:>13,}{t['files']:>7,}{t['megabytes']:>10,.1f}{t['version']:>9,}  "
-        f"{_day(t['oldest']):<11}{_day(t['newest']):<11}{t['scattered'] or ''}".rstrip()
+        f"{t['oldest'] or '-':<11}{t['newest'] or '-':<11}{t['scattered'] or ''}".rstrip()
         for t in told["tables"]
     ]
     return "\n".join([head, *lines])
@@ -47,7 +49,3 @@ def retained(contract: str, *, settings: Settings, now: datetime) -> Told:
     gone = upkeep.retain(lake_of(declared, settings=settings), contract=declared, now=now)
     told = ", ".join(f"{count:,} rows of {table}" for table, count in gone.items())
     return {"contract": contract, "rows_removed": gone, "sentence": f"Removed {told}." if told else "Nothing was older than is kept."}
-
-
-def _day(day: Any) -> str:  # Any: a date, or its text in JSON
-    return str(day) if day else "-"
