@@ -4,6 +4,7 @@ import random
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,18 @@ def test_a_counter_is_sealed_as_far_as_it_reaches_back_into_what_was_removed(tmp
 def test_there_is_one_zero_only() -> None:
     rows: list[Row] = [("a/eu", 0, 0.0, -0.0, 1), ("a/eu", 60, -0.0, 0.0, 1)]
     assert bits(grid_of([rows], contract=a_contract())).select(VALUES).rows() == [(0, 0), (0, 0)]
+
+
+def test_of_three_revisions_each_value_is_the_latest_told_in_whatever_order_they_come() -> None:
+    rows: list[Row] = [("a/eu", 0, 1.0, 2.0, 1), ("a/eu", 0, 9.0, None, 2), ("a/eu", 0, 3.0, None, 3)]
+    for order in permutations(rows):
+        grid = grid_of([[row] for row in order], contract=a_contract())
+        assert grid.select(*VALUES, REVISION).rows() == [(3.0, 2.0, None)], order
+
+
+def test_a_corrected_reading_is_its_own_record_again(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    for revision in (1, 2):
+        lake.merge_readings(frame_of([("a/eu", 0, 1.0, float(revision), revision)]), contract=a_contract())
+    assert lake.version("readings") is None
+    assert lake.grid(contract=a_contract()).select("level").collect().item() == 2.0
