@@ -84,8 +84,9 @@ def test_the_cadence_of_the_contract_is_the_step(declare: Declare) -> None:
     assert [row[:3] for row in steps(to_grid(readings, contract=contract))] == [(0, True, 2.0), (5, False, None), (10, True, 1.0)]
 
 
-def test_missing_values_are_marked_zero_or_the_previous_one_as_declared(declare: Declare) -> None:
-    contract = declare(parameters={"queries": {"missing": "zero"}, "cpu": {"missing": "previous", "previous_steps": 2}})
+def test_missing_values_are_marked_ignored_zero_or_the_previous_one_as_declared(declare: Declare) -> None:
+    policies = {"queries": {"missing": "zero"}, "query_time": {"missing": "ignore"}, "cpu": {"missing": "previous", "previous_steps": 2}}
+    contract = declare(parameters=policies)
     readings = arrived(contract, (0, 4.0, 4.0, 4.0), (240, 5.0, 5.0, None), (300, 6.0, 6.0, 6.0))
     assert steps(fill(to_grid(readings, contract=contract), contract=contract)) == [
         (0, True, 4.0, 4.0, 4.0),
