@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import polars as pl
 
+from telemetry.addresses import bare
 from telemetry.contract import Contract
 from telemetry.schema import REASON, ROW, TEXT
 
@@ -19,6 +20,7 @@ ROW_INDEX: Final = "__row__"
 """The 1-based number of a data row (a header is not counted), beside the part's own columns."""
 DAMAGED: Final = {ROW: pl.Int64, REASON: pl.String, TEXT: pl.String}
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+SERVERS: Final = ("postgresql", "postgres", "http", "https")
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@]*@")
 
 
@@ -106,12 +108,12 @@ def scheme_of(location: str) -> str:
 
 
 def public(location: str) -> str:
-    """A location without the credentials and the query that its URL may carry.
+    """A location without the credentials and the query that the URL of a server may carry; a path may have any sign.
 
-    >>> public("postgresql://reader:secret@db/fleet?sslmode=require")
-    'postgresql://db/fleet'
+    >>> public("postgresql://reader:sec@ret@db/fleet?sslmode=require"), public("s3://bucket/day-?.csv")
+    ('postgresql://db/fleet', 's3://bucket/day-?.csv')
     """
-    return _CREDENTIALS.sub("", location).partition("?")[0] if scheme_of(location) else location
+    return bare(location) if scheme_of(location) in SERVERS else _CREDENTIALS.sub("", location)
 
 
 def find(location: str, *, contract: Contract, now: datetime) -> Source:
@@ -127,11 +129,11 @@ def find(location: str, *, contract: Contract, now: datetime) -> Source:
         SourceError: no source is known by this scheme.
     """
     scheme = scheme_of(location)
-    if scheme in ("postgresql", "postgres"):
+    if scheme in SERVERS[:2]:
         from telemetry.sql import SqlSource
 
         return SqlSource(location, contract=contract, now=now)
-    if scheme in ("http", "https"):
+    if scheme in SERVERS[2:]:
         from telemetry.prometheus import PrometheusSource
 
         return PrometheusSource(location, contract=contract, now=now)
