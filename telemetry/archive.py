@@ -19,6 +19,7 @@ STEP: Final = "__step__"
 """The beginning of the step that a reading falls into."""
 PLACE: Final = "__place__"
 _RUN: Final = "__run__"
+_ROW: Final = "__at__"
 _MOST: Final = 2**62
 INSTANT: Final = (ENTITY, AT)
 
@@ -62,22 +63,31 @@ def canonical(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame
         names: the parameters.
     """
     silent = pl.all_horizontal(pl.col(names).is_null())
-    spoken = in_order(readings.filter(~silent) if readings.select(silent.any()).item() else readings)
-    repeats = pl.all_horizontal(pl.all().eq_missing(pl.all().shift()))
-    kept = spoken if Runs.of(spoken, by=INSTANT).single else spoken.filter(~repeats)
-    instants = Runs.of(kept, by=INSTANT)
-    if instants.single:
-        return kept
-    several = instants.spread(pl.Series(instants.lengths > 1))
-    repeated = in_order(kept.filter(several).sort(REVISION, maintain_order=True))
-    written = Runs.of(repeated, by=(*INSTANT, REVISION))
-    together = written.first(repeated).with_columns(written.greatest(repeated[name]) for name in names)
-    one = Runs.of(together, by=INSTANT)
+    spoken = (readings.filter(~silent) if readings.select(silent.any()).item() else readings).rechunk()  # rows are found sooner in one
+    place = place_of(spoken)
+    if place.is_sorted() and not (place == place.shift()).any():
+        return spoken
+    order = pl.DataFrame([place.rename(PLACE), pl.int_range(spoken.height, eager=True).alias(_ROW)]).sort(PLACE)
+    again = (order[PLACE] == order[PLACE].shift()).fill_null(value=False)
+    if not again.any():
+        return spoken[order[_ROW]]
+    several = again | again.shift(-1, fill_value=False)
+    needed = _needed(spoken[order[_ROW].filter(several)].with_columns(order[PLACE].filter(several)), names=names)
+    added = needed.select(PLACE, pl.int_range(spoken.height, spoken.height + needed.height).alias(_ROW))
+    every = pl.concat([order.filter(~several), added]).sort(PLACE, maintain_order=True)
+    return pl.concat([spoken, needed.drop(PLACE)], rechunk=True)[every[_ROW]]
+
+
+def _needed(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:
+    """Those of readings beside others of their instant that count for something, sorted by `PLACE` and revision."""
+    written = readings.sort(PLACE, REVISION)
+    runs = Runs.of(written, by=(PLACE, REVISION))
+    together = runs.first(written).with_columns(runs.greatest(written[name]) for name in names)
+    instants = Runs.of(together, by=(PLACE,))
     revisions = (pl.when(pl.col(name).is_not_null()).then(pl.col(REVISION)).alias(name) for name in names)
     told_in = together.select(revisions)
-    counts = [told_in[name] == one.spread(one.greatest(told_in[name])) for name in names]
-    needed = together.filter(pl.any_horizontal(*counts))
-    return in_order(pl.concat([kept.filter(~several), needed]))
+    counts = [told_in[name] == instants.spread(instants.greatest(told_in[name])) for name in names]
+    return together.filter(pl.any_horizontal(*counts))
 
 
 def settled(readings: pl.DataFrame, *, names: tuple[str, ...]) -> pl.DataFrame:

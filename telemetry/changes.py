@@ -5,8 +5,9 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.archive import STEP, canonical, counters, steps, touched_by
+from telemetry.archive import STEP, canonical, counters, in_order, steps, touched_by
 from telemetry.contract import Contract
+from telemetry.runs import Runs
 from telemetry.schema import AT, COHORT, ENTITY, LABEL, OBSERVED, REVISION
 from telemetry.tables import DAY
 
@@ -22,9 +23,9 @@ class Change:
     """What readings change.
 
     Attributes:
-        rows: the grid's rows to be written, without `day`; `new` are those that it has not, `other` those that it tells otherwise (the
-            rest tell the same, and are recorded otherwise).
-        apart: readings to be kept beside the grid, which are not kept yet.
+        rows: the grid's rows to be written, without `day`, those of a day sorted by entity and time; `new` are those that it has not,
+            `other` those that it tells otherwise (the rest tell the same, and are recorded otherwise).
+        apart: readings to be kept beside the grid, which are not kept yet, sorted likewise.
         sealed: `entity, at, revision` of the readings that came after retention had removed those which they belong to.
     """
 
@@ -44,12 +45,18 @@ def change(readings: pl.DataFrame, *, known: pl.DataFrame, stored: pl.DataFrame,
         names: the parameters of `readings`.
     """
     if not known.height and not stored.height:
-        now = steps(readings, contract=contract, names=names)
-        return Change(
-            rows=now.filter(OBSERVED).with_columns(pl.lit(value=True).alias(NEW), pl.lit(value=False).alias(OTHER)),
-            apart=_apart(readings, of=now, contract=contract),
-            sealed=readings.clear().select(ENTITY, AT, REVISION),
-        )
+        return _all_new(readings, contract=contract, names=names)
+    if counters(contract) is None:  # a step is told from its own readings: a day of which nothing is known is all new
+        days = pl.concat([known[AT].dt.date(), stored.select(_step(contract).dt.date()).to_series()]).unique()
+        among = readings.select(_step(contract).dt.date().is_in(days.implode())).to_series()
+        if not among.all():
+            free = _all_new(readings.filter(~among), contract=contract, names=names)
+            others = change(readings.filter(among), known=known, stored=stored, contract=contract, names=names)
+            return Change(
+                rows=pl.concat([others.rows, free.rows], how="diagonal"),
+                apart=pl.concat([others.apart, free.apart], how="diagonal"),
+                sealed=others.sealed,
+            )
     told = tuple(dict.fromkeys((*names, *(c for c in (*known.columns, *stored.columns) if c not in NO_VALUES))))
     closed = _closed(known, stored=stored, contract=contract)
     stepped = readings.with_columns(_step(contract))
@@ -60,9 +67,19 @@ def change(readings: pl.DataFrame, *, known: pl.DataFrame, stored: pl.DataFrame,
     open_ones = touched_by(readings, contract=contract).join(closed, left_on=[ENTITY, AT], right_on=[ENTITY, STEP], how="anti")
     now = steps(together, contract=contract, names=told).join(open_ones, on=[ENTITY, AT], how="semi")
     return Change(
-        rows=_difference(now.filter(OBSERVED), old=known, names=told),
-        apart=_beyond(_apart(together, of=now, contract=contract), stored=stored),
+        rows=in_order(_difference(now.filter(OBSERVED), old=known, names=told)),
+        apart=in_order(_beyond(_apart(together, of=now, contract=contract), stored=stored)),
         sealed=stepped.join(closed, on=[ENTITY, STEP], how="semi").select(ENTITY, AT, REVISION),
+    )
+
+
+def _all_new(readings: pl.DataFrame, *, contract: Contract, names: tuple[str, ...]) -> Change:
+    """What readings change of whose steps nothing is known."""
+    now = steps(readings, contract=contract, names=names)
+    return Change(
+        rows=now.filter(OBSERVED).with_columns(pl.lit(value=True).alias(NEW), pl.lit(value=False).alias(OTHER)),
+        apart=_beside(readings, of=now, contract=contract),
+        sealed=readings.clear().select(ENTITY, AT, REVISION),
     )
 
 
@@ -90,6 +107,12 @@ def _apart(readings: pl.DataFrame, *, of: pl.DataFrame, contract: Contract) -> p
     if not apart.height:
         return readings.clear()
     return readings.with_columns(_step(contract)).join(apart, on=[ENTITY, STEP], how="semi").drop(STEP)
+
+
+def _beside(readings: pl.DataFrame, *, of: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """The same where `of` is all that the readings make, a row for each run of them."""
+    runs = Runs.of(readings.select(ENTITY, _step(contract)), by=(ENTITY, STEP))
+    return readings.filter(runs.spread(of[REVISION].is_null()))
 
 
 def _beyond(readings: pl.DataFrame, *, stored: pl.DataFrame) -> pl.DataFrame:

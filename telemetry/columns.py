@@ -183,10 +183,14 @@ def _keys(columns: pl.Schema, *, contract: Contract, of_path: dict[str, str]) ->
     names = dict.fromkeys((*entity.keys, *filter(None, (entity.cohort,))))
     text = {name: pl.lit(of_path[name]) if name in of_path else text_of(name, dtype=columns[name]) for name in names}
     told = [name for name in names if name not in of_path]
-    checks = [Check(column=n, fails=text[n].is_null(), expected="a key", clear=text[n].null_count() == 0) for n in told]
+    texts = [name for name in told if columns[name] == pl.String]
+    each = {name: pl.col(name).unique().str.strip_chars() for name in texts}  # few, and told over and over
+    all_told = {name: (each[name].fill_null("") != "").all() if name in each else text[name].null_count() == 0 for name in told}
+    checks = [Check(column=name, fails=text[name].is_null(), expected="a key", clear=all_told[name]) for name in told]
     if len(entity.keys) > 1:
         slash = {key: text[key].str.contains("/", literal=True) for key in entity.keys}
-        checks += [Check(column=k, fails=fails, expected="a key without '/'", clear=~fails.any()) for k, fails in slash.items()]
+        none = {key: ~each.get(key, text[key]).str.contains("/", literal=True).any() for key in entity.keys}
+        checks += [Check(column=k, fails=fails, expected="a key without '/'", clear=none[k]) for k, fails in slash.items()]
     cohort = text[entity.cohort] if entity.cohort else pl.lit(EVERYONE)
     return {ENTITY: pl.concat_str([text[key] for key in entity.keys], separator="/"), COHORT: cohort}, checks
 

@@ -167,7 +167,7 @@ class Grid(Tables):
         found = change(readings, known=known, stored=stored, contract=contract, names=names)
         if found.apart.height:
             kept = found.apart.with_columns(pl.col(AT).dt.truncate(contract.time.cadence).dt.date().alias(DAY))
-            self.commit(READINGS, lambda opened: self.put(READINGS, in_order(kept), opened=opened, partition=DAY))
+            self.commit(READINGS, lambda opened: self.put(READINGS, kept, opened=opened, partition=DAY))
         new, other = int(found.rows[NEW].sum()), int(found.rows[OTHER].sum())
         if found.rows.height:
             rows = found.rows.drop(NEW, OTHER).with_columns(pl.col(AT).dt.date().alias(DAY))
@@ -194,7 +194,7 @@ class Grid(Tables):
     def _put(self, table: DeltaTable | None, rows: pl.DataFrame, *, only_new: bool) -> None:
         """Bring rows into the grid: add them, or replace the days in which a known one changes."""
         if table is None or only_new:
-            self.put(GRID, in_order(rows), opened=table, partition=DAY)
+            self.put(GRID, rows, opened=table, partition=DAY)
             return
         days = rows[DAY].unique().to_list()
         others = self.scan(table).filter(pl.col(DAY).is_in(days)).join(rows.lazy(), on=[ENTITY, AT], how="anti").collect()

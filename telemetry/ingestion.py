@@ -18,6 +18,7 @@ from telemetry.contract import Contract
 from telemetry.errors import BadValueError, SourceError
 from telemetry.feeds import Part, Parts, Source
 from telemetry.lake import Lake
+from telemetry.ledger import unread
 from telemetry.quarantine import NOT_A_ROW, put_aside, still_open
 from telemetry.resample import ROOM_STEPS, refuse_emptiness
 from telemetry.schema import (
@@ -38,6 +39,7 @@ from telemetry.schema import (
     SOURCE,
     SOURCES,
     TEXT,
+    TIME,
 )
 from telemetry.sources import Batch, read
 
@@ -129,8 +131,7 @@ def ingest(
     """
     at = now or datetime.now(UTC)
     found = source.parts(since=since, until=until)
-    known = lake.known_sources()
-    new = tuple(part for part in found.parts if part.fingerprint not in known)
+    new = unread(found.parts, feed=source.name, remembered=lake.remembered())
     refused = frozenset(still_open(lake).filter(pl.col(ROW) == NOT_A_ROW)[FINGERPRINT]) if new else frozenset()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="merge") as aside:
         work = _Work(feed=source.name, contract=contract, lake=lake, at=at, buffer_rows=buffer_rows, seen=_spans(lake), aside=aside)
@@ -299,9 +300,15 @@ def _refuse_strays(readings: pl.DataFrame, *, seen: pl.DataFrame, part: Part, ca
         BadValueError: a reading is that far from the others of its entity, here or in the lake.
     """
     refuse_emptiness(readings, cadence=cadence)
+    farthest = max(FARTHEST, cadence * ROOM_STEPS)
+    near = (pl.col(AT).min() >= pl.lit(seen[FIRST_SEEN].max(), dtype=TIME) - farthest) & (
+        pl.col(AT).max() <= pl.lit(seen[LAST_SEEN].min(), dtype=TIME) + farthest
+    )
+    if not seen.height or readings.select(near).item():  # whoever they are of
+        return
     spans = readings.group_by(ENTITY).agg(pl.col(AT).min().alias("first"), pl.col(AT).max().alias("last")).join(seen, on=ENTITY)
     away = pl.max_horizontal(pl.col(FIRST_SEEN) - pl.col("first"), pl.col("last") - pl.col(LAST_SEEN)).alias("away")
-    worst = spans.with_columns(away).filter(pl.col("away") > max(FARTHEST, cadence * ROOM_STEPS)).sort("away", ENTITY)
+    worst = spans.with_columns(away).filter(pl.col("away") > farthest).sort("away", ENTITY)
     if worst.height:
         told = worst.row(-1, named=True)
         raise BadValueError(

@@ -64,9 +64,9 @@ class Lake(Grid):
         if labels.height:
             self.commit("labels", marked)
 
-    def known_sources(self) -> frozenset[str]:
-        """The fingerprints of all parts that were ingested."""
-        return frozenset(self.read("sources", schema=SOURCES).select(FINGERPRINT).collect()[FINGERPRINT])
+    def remembered(self) -> pl.DataFrame:
+        """SOURCES, every content of every part that was ingested."""
+        return self.read("sources", schema=SOURCES).collect()
 
     def remember(self, parts: pl.DataFrame) -> None:
         """Note that parts (SOURCES) were ingested; to be called after their rows are in the grid."""

@@ -79,9 +79,11 @@ class Runs:
 
     def _told(self, values: pl.Series) -> NDArray[np.int64]:
         """How many values were told of each run."""
+        lengths = self.lengths.astype(np.int64)
         if not values.null_count():
-            return self.lengths.astype(np.int64)
-        return np.add.reduceat(values.is_not_null().to_numpy().astype(np.int64), self.starts)
+            return lengths
+        silent = np.searchsorted(self.starts, values.is_null().arg_true().to_numpy(), side="right") - 1
+        return lengths - np.bincount(silent, minlength=len(self.starts))
 
     def _known(self, told: NDArray[np.float64] | NDArray[np.int64], *, of: pl.Series) -> pl.Series:
         found = pl.Series(of.name, told)

@@ -1,6 +1,6 @@
 """How fast raw telemetry becomes the grid, beside pandas and DuckDB, and how little a small read touches of it.
 
-    python tests/benchmarks/ingest.py [--rows 52M] [--format csv|parquet] [--repeats 3] [--sample 3M] [--json] [--data FOLDER] [--keep]
+    python tests/benchmarks/ingest.py [--rows 52M] [--format csv|parquet] [--repeats 3] [--sample 10M] [--json] [--data FOLDER] [--keep]
 
 The export is the fleet of the story (`ingestion/exports.py`): 100 entities, half a year, 18 parameters, a fifth of the entities every 10
 seconds and the others every minute, one file a day: 52 million rows, with late, repeated and unreadable ones, and five parameters in
@@ -11,12 +11,13 @@ Tidewatch does what `tidewatch ingest` does: fingerprints, a look at every line,
 The peers (`ingestion/with_pandas.py`, `ingestion/with_duckdb.py`) do what the outcome needs: read, convert units, judge every row and put
 the unreadable ones aside, drop exact repeats, sum or average by entity and minute, and write grid and readings as Parquet (ZSTD 1), a
 folder a day, sorted by entity and time. No fingerprint, no commit, no merge with what is there; they may rely on readings being at most a
-day late. They are given the first files of the export, as many as `--sample` asks for; on these the three take turns `--repeats` times,
-each run a process of its own, imports not timed. What they wrote is compared with the lake, value by value.
+day late. They are given the first files of the export, as many as `--sample` asks for; on these all take turns `--repeats` times,
+each run a process of its own, imports not timed. pandas has Arrow read CSV. What they wrote is compared with the lake, value by value.
 
 The last line of `--json` is one record:
     rows, seconds, rows_per_second, peak_gib   the whole export by Tidewatch; the most that its process had resident, mapped files included
     ratio_pandas, ratio_duckdb                 the peer's median seconds by Tidewatch's, on the sample
+    ratio_pandas_own_reader                    the same with pandas' own reader of CSV, which it takes by default; null in Parquet
     day_read_ms                                median over processes of the first read (`Lake.grid`) of one day of one customer's four
                                                entities, after the imports; the lake's files are in the page cache
     day_read_bytes_share                       bytes that this read fetched from storage (read_bytes of /proc/self/io, so mapped pages and
@@ -48,7 +49,7 @@ from tests.benchmarks.ingestion import exports, grids  # noqa: E402  (the checko
 
 ROWS_A_DAY: Final = 288_000
 TOLERANCE: Final = 1e-12
-PEERS: Final = ("pandas", "duckdb")
+PEERS: Final = ("pandas", "pandas_own_reader", "duckdb")
 OURS: Final = "tidewatch"
 DAY_READS: Final = 5
 Figures = dict[str, Any]  # Any: plain JSON
@@ -56,7 +57,7 @@ Figures = dict[str, Any]  # Any: plain JSON
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """What the three did with the sample.
+    """What all did with the sample.
 
     Attributes:
         rows: of the sample.
@@ -70,7 +71,7 @@ class Compared:
 
     def ratio(self, peer: str) -> float | None:
         """The peer's median by ours."""
-        if not self.seconds[peer]:
+        if not self.seconds.get(peer):
             return None
         return round(statistics.median(self.seconds[peer]) / statistics.median(self.seconds[OURS]), 2)
 
@@ -92,7 +93,8 @@ def compare(folder: Path, *, export: exports.Export, sample: int, repeats: int, 
         if rows < sample:
             (chosen / name).symlink_to((folder / name).resolve())
             rows += count
-    seconds: dict[str, list[float]] = {who: [] for who in (OURS, *PEERS)}
+    peers = PEERS if export.format == "csv" else tuple(peer for peer in PEERS if peer != "pandas_own_reader")
+    seconds: dict[str, list[float]] = {who: [] for who in (OURS, *peers)}
     greatest = 0.0
     for turn in range(repeats):
         for who, runs in seconds.items():
@@ -103,7 +105,7 @@ def compare(folder: Path, *, export: exports.Export, sample: int, repeats: int, 
             taken = f"{told['seconds']:.2f} s, {told['cpu_seconds']:.1f} s of processors"
             say(f"{rows:,} rows by {who}: {taken}, at most {told['peak_gib']:.2f} GiB")
         if not turn:
-            for peer in PEERS:
+            for peer in peers:
                 greatest = max(greatest, differs(work / OURS, work / peer, days=len(list(chosen.iterdir())), say=say))
     for who in seconds:
         rmtree(work / who, ignore_errors=True)
@@ -181,7 +183,7 @@ def main() -> int:
     parser.add_argument("--rows", type=number, default="52M", help="raw rows, as whole days of 288,000")
     parser.add_argument("--format", choices=("csv", "parquet"), default="csv")
     parser.add_argument("--repeats", type=int, default=3, help="of the comparison with the peers; 0 leaves them out")
-    parser.add_argument("--sample", type=number, default="3M", help="rows for that comparison")
+    parser.add_argument("--sample", type=number, default="10M", help="rows for that comparison")
     parser.add_argument("--seed", type=int, default=20260101)
     parser.add_argument("--data", type=Path, help="a folder for the export; one that is there already is used again")
     parser.add_argument("--keep", action="store_true", help="leave everything that was written")

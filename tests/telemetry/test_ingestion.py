@@ -97,6 +97,36 @@ def test_a_part_that_is_known_is_not_read_again_under_any_name(declare: Declare,
     assert {name: lake.version(name) for name in versions} == versions
 
 
+def test_a_file_that_says_again_what_it_said_before_is_read_again(declare: Declare, write: Write, lake: Lake, source: str) -> None:
+    """An export is replaced and then restored from a backup, with the older clock of its file."""
+    first = datetime(2026, 1, 20, tzinfo=UTC).timestamp()
+    for queries, clock in (("1", first), ("2", first + 60), ("1", first), ("2", first)):
+        os.utime(write(minute(0, queries=queries)), (clock, clock))
+        assert take(source, contract=declare(), lake=lake).rows_in == 1
+        assert take(source, contract=declare(), lake=lake).rows_in == 0
+        assert grid(lake, declare())["queries"].to_list() == [float(queries)]
+
+
+def test_what_a_corrected_contract_reads_counts(declare: Declare, write: Write, lake: Lake, source: str) -> None:
+    """The file is the same, with the same clock: the greater value would count otherwise."""
+    write(minute(0))
+    take(source, contract=declare(parameters={"query_time": {"source_unit": "h"}}), lake=lake)
+    assert grid(lake, declare())["query_time"].item() > 100_000
+    take(source, contract=declare(), lake=lake)
+    assert grid(lake, declare())["query_time"].item() < 1_000
+
+
+def test_files_that_take_each_others_names_are_not_read_again(declare: Declare, write: Write, lake: Lake, source: str) -> None:
+    """As logs are rotated: each content moves on to the next name."""
+    older, newer = write(minute(0), name="2.csv"), write(minute(1), name="1.csv")
+    take(source, contract=declare(), lake=lake)
+    older.rename(older.with_name("3.csv"))
+    newer.rename(older)
+    write(minute(2), name="1.csv")
+    assert take(source, contract=declare(), lake=lake).rows_in == 1
+    assert take(source, contract=declare(), lake=lake).rows_in == 0
+
+
 def test_the_buffer_does_not_matter(declare: Declare, write: Write, tmp_path: Path, source: str) -> None:
     contract = declare(label_column="incident")
     header = "time,customer,region,queries,query_time,cpu,incident"
@@ -198,7 +228,7 @@ def test_a_merge_that_fails_is_no_fault_of_the_part_that_is_read_meanwhile(
     with pytest.raises(BadValueError, match="nearly all"):
         take(source, contract=declare(), lake=lake, buffer_rows=1)
     assert quarantine(lake).height == 0
-    assert lake.known_sources() == frozenset()
+    assert not lake.remembered().height
 
 
 def test_a_part_that_comes_again_with_more_rows_tells_its_old_bad_ones_once(
@@ -227,7 +257,7 @@ def test_a_kill_before_any_commit_costs_a_second_reading_and_nothing_else(
         patch.setattr(Lake, step, killed)
         with pytest.raises(KeyboardInterrupt):
             take(source, contract=contract, lake=lake)
-    assert lake.known_sources() == frozenset()
+    assert not lake.remembered().height
     take(source, contract=contract, lake=lake)
     heights = {"quarantine": QUARANTINED, "sources": SOURCES, "labels": LABELS, "entities": ENTITIES, "watermarks": WATERMARKS}
     assert {name: lake.read(name, schema=schema).collect().height for name, schema in heights.items()} == dict.fromkeys(heights, 1)

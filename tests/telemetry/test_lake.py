@@ -248,10 +248,10 @@ def test_labels_merge_once_and_keep_the_longest(lake: Lake) -> None:
 
 
 def test_parts_are_remembered_by_their_fingerprints(lake: Lake) -> None:
-    assert lake.known_sources() == frozenset()
+    assert not lake.remembered().height
     row = ("exports", "a.csv", "f1", 1, 10, 1, 0, MIDNIGHT)
     lake.remember(pl.DataFrame([row], schema=SOURCES, orient="row"))
-    assert lake.known_sources() == {"f1"}
+    assert lake.remembered()["fingerprint"].to_list() == ["f1"]
     assert lake.read("sources", schema=SOURCES).collect().row(0, named=True)[FINGERPRINT] == "f1"
 
 

@@ -1,6 +1,6 @@
 """Runs that are measured, each in a process of its own: an ingestion by Tidewatch or a peer, or the read of a day. Prints JSON.
 
-python tests/benchmarks/ingestion/runs.py tidewatch|pandas|duckdb FOLDER OUT
+python tests/benchmarks/ingestion/runs.py tidewatch|pandas|pandas_own_reader|duckdb FOLDER OUT
 python tests/benchmarks/ingestion/runs.py day OUT
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
+import telemetry  # noqa: E402, F401  (before Polars, as the command line does: it says how memory is kept)
 from tests.benchmarks.ingestion import exports  # noqa: E402  (the checkout is put on the path first)
 
 CUSTOMER: Final = "customer-13"
@@ -40,14 +41,14 @@ def ingestion(which: str, *, folder: Path, out: Path) -> dict[str, Any]:  # Any:
         began = time.perf_counter(), _cpu_seconds()
         done = ingest(FileSource(str(folder), contract=contract), contract=contract, lake=Lake(str(out)), now=now)
         told = {"rows": done.rows_in, "quarantined": done.rows_quarantined, "repeated": done.rows_repeated, "steps": done.rows_new}
-    elif which == "pandas":
+    elif which.startswith("pandas"):
         import pyarrow.csv
         import pyarrow.parquet  # noqa: F401  (what pandas would import while it is timed)
 
         from tests.benchmarks.ingestion import with_pandas
 
         began = time.perf_counter(), _cpu_seconds()
-        with_pandas.Ingestion(out, contract=contract).run(files(folder))
+        with_pandas.Ingestion(out, contract=contract, own_reader=which == "pandas_own_reader").run(files(folder))
     else:
         from tests.benchmarks.ingestion import with_duckdb
 

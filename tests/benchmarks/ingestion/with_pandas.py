@@ -1,4 +1,6 @@
-"""The ingestion as a good engineer would write it with pandas: Arrow reads the files, all else is vectorised, a file at a time.
+"""The ingestion as a good engineer would write it with pandas: everything is vectorised, a file at a time.
+
+Arrow reads CSV, as pandas lets it; or, for comparison, pandas' own reader does, which is what it takes where nothing else is said.
 
 A day is written when the next day's file has been read, for readings come up to a day late and no later. Nothing is remembered of what
 was read, and a second run writes everything anew.
@@ -19,8 +21,8 @@ ZSTD: Final[dict[str, Any]] = {"compression": "zstd", "compression_level": 1, "i
 class Ingestion:
     """What is read of a contract's files, and where it is written."""
 
-    def __init__(self, out: Path, *, contract: Contract) -> None:
-        self.out, self.contract = out, contract
+    def __init__(self, out: Path, *, contract: Contract, own_reader: bool = False) -> None:
+        self.out, self.contract, self.own_reader = out, contract, own_reader
         self.sums = [name for name, parameter in contract.parameters.items() if parameter.aggregation == "sum"]
         self.means = [name for name in contract.names if name not in self.sums]
         self.factors = {
@@ -44,7 +46,12 @@ class Ingestion:
 
     def cleaned(self, path: Path) -> pd.DataFrame:
         """The rows of a file that can be read, in canonical units; the others are written with their reason."""
-        raw = pd.read_csv(path, engine="pyarrow", dtype_backend="pyarrow") if path.suffix == ".csv" else pd.read_parquet(path)
+        if path.suffix != ".csv":
+            raw = pd.read_parquet(path)
+        elif self.own_reader:
+            raw = pd.read_csv(path, low_memory=False)
+        else:
+            raw = pd.read_csv(path, engine="pyarrow", dtype_backend="pyarrow")
         names = list(self.contract.names)
         at = pd.to_datetime(raw["time"], format="ISO8601", utc=True, errors="coerce").astype("datetime64[us, UTC]")
         typed = [name for name in names if pd.api.types.is_numeric_dtype(raw[name].dtype)]
