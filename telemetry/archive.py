@@ -46,11 +46,12 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
 
 def place_of(rows: pl.DataFrame, *, at: str = AT) -> pl.Series:
     """A number that grows with entity and instant, and is the same where both are."""
-    entity = rows[ENTITY].cast(pl.Enum(rows[ENTITY].unique().sort())).to_physical().cast(pl.Int64)
+    entities = rows[ENTITY].unique().sort()
+    entity = rows[ENTITY].cast(pl.Enum(entities)).to_physical().cast(pl.Int64)
     instant = rows[at].to_physical()
     lowest, highest = (int(bound) if isinstance(bound, int) else 0 for bound in (instant.min(), instant.max()))
     span = highest - lowest + 1
-    if (rows[ENTITY].n_unique() + 1) * span >= _MOST:
+    if (len(entities) + 1) * span >= _MOST:
         instant, lowest, span = instant.rank("dense").cast(pl.Int64), 0, rows.height + 1
     return (entity * span + (instant - lowest)).alias(PLACE)
 

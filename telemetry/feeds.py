@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -146,8 +147,12 @@ def find(location: str, *, contract: Contract, now: datetime) -> Source:
 
 
 def local(location: str) -> Path | None:
-    """The path of a local location, null for a URL of another kind."""
+    """The path of a local location, null for a URL of another kind.
+
+    >>> local("file:///data/my%20exports").as_posix(), local("100%25.csv").as_posix()
+    ('/data/my exports', '100%25.csv')
+    """
     scheme = scheme_of(location)
-    if scheme in ("", "file"):
-        return Path(location.removeprefix("file://"))
-    return None
+    if scheme == "file":
+        return Path(unquote(location[len("file://") :]))
+    return None if scheme else Path(location)

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from telemetry.feeds import scheme_of
 from telemetry.schema import AT, ENTITY, RELEASE, TIME, Schema
 from telemetry.tables import Tables
 
@@ -132,9 +130,8 @@ def _read(tables: Tables, files: set[str], *, schema: Schema) -> pl.DataFrame:
     if not files:
         return pl.DataFrame(schema=schema)
     options = dict(tables.storage_options) or None
-    paths = [file if scheme_of(file) else unquote(file) for file in sorted(files)]  # Delta tells local paths as a URL would
     frame = pl.scan_parquet(
-        paths, schema=schema, hive_partitioning=False, missing_columns="insert", extra_columns="ignore", storage_options=options
+        sorted(files), schema=schema, hive_partitioning=False, missing_columns="insert", extra_columns="ignore", storage_options=options
     )
     return frame.collect()
 

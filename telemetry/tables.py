@@ -8,12 +8,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from telemetry.feeds import scheme_of
 from telemetry.schema import ENTITY, Schema
 
 DAY: Final = "day"
@@ -35,6 +37,16 @@ _CONFIGURATION: Final = {"delta.checkpointInterval": "25"}  # a table that grows
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class _Table(DeltaTable):
+    """A table that tells where its files are by its folder's own name, as those who open them need it, not as a URL spells it."""
+
+    def file_uris(self, *which: Any, **how: Any) -> list[str]:  # Any: as it is inherited
+        """The addresses of the data files; the escapes of partitions are part of their names."""
+        told = super().file_uris(*which, **how)
+        root = self.table_uri.removeprefix("file://")
+        return told if scheme_of(root) else [unquote(root) + uri.removeprefix(root) for uri in told]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +198,7 @@ class Tables:
 
     def open(self, name: str, *, version: int | None = None) -> DeltaTable | None:
         try:
-            return DeltaTable(self.uri(name), version=version, storage_options=dict(self.storage_options) or None)
+            return _Table(self.uri(name), version=version, storage_options=dict(self.storage_options) or None)
         except TableNotFoundError:
             return None
 

@@ -48,7 +48,7 @@ GOOD = "2026-01-01T00:00:00Z,acme,eu,5,0.25,10"
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
+    return Lake(str(tmp_path / "läke 50%"))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def told(*seconds: int, entity: str = "acme/eu") -> pl.DataFrame:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
+    return Lake(str(tmp_path / "läke 50%"))
 
 
 def test_a_status_is_told_from_the_log(lake: Lake, declare: Declare) -> None:

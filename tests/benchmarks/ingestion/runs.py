@@ -16,7 +16,9 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
-import telemetry  # noqa: E402, F401  (before Polars, as the command line does: it says how memory is kept)
+from flows.runtime import ALLOCATOR  # noqa: E402  (before Polars, as the command line does)
+
+os.environ.update(ALLOCATOR)
 from tests.benchmarks.ingestion import exports  # noqa: E402  (the checkout is put on the path first)
 
 CUSTOMER: Final = "customer-13"
