@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from telemetry.errors import ContractError, UnitError
 from telemetry.sections import (
@@ -27,6 +27,7 @@ from telemetry.sections import (
     Newcomer,
     Parameter,
     Retention,
+    Rule,
     Section,
     Split,
     Sql,
@@ -35,7 +36,7 @@ from telemetry.sections import (
     Training,
     Windows,
 )
-from telemetry.units import Conversion, conversion
+from telemetry.units import Conversion, Declared, conversion
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED: Final = frozenset({"entity", "cohort", "at", "observed", "label", "day", "row", "revision", "source", "target", "parameter"})
@@ -64,6 +65,8 @@ class Contract(Section):
     label_column: str | None = None
     """Column that is 1 where a person marked the row as an incident; measured against, never learned from."""
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
+    rules: tuple[Rule, ...] = ()
+    """What parameters must be to each other in every step."""
     newcomer: Newcomer = Newcomer()
     windows: Windows = Windows()
     leads: Leads = Leads()
@@ -82,6 +85,18 @@ class Contract(Section):
                 f"{', '.join(unfit)} cannot be a parameter's name (letters, digits and _ after a letter; none of "
                 f"{', '.join(sorted(RESERVED))}); how the source spells it belongs into its key column"
             )
+        return value
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_compare_parameters(cls, value: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        parameters: dict[str, Parameter] = info.data.get("parameters", {})
+        declared = tuple(info.data.get("units", {}).items())
+        wrong = [_wrong_with(rule, parameters=parameters, declared=declared) for rule in value if parameters]
+        told = [sentence for sentence in wrong if sentence]
+        repeated = sorted({rule.text for n, rule in enumerate(value) if rule in value[:n]})
+        if told or repeated:
+            raise ValueError("; ".join([*told, *(f"'{text}' is declared twice" for text in repeated)]))
         return value
 
     @model_validator(mode="after")
@@ -122,6 +137,21 @@ class Contract(Section):
         """SHA-256 over the declared meaning (16 hex digits): equal for equal contracts, whatever their layout or comments."""
         told = json.dumps(self.model_dump(mode="json", exclude={"reviewed"}), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _wrong_with(rule: Rule, *, parameters: dict[str, Parameter], declared: Declared) -> str | None:
+    """Why a rule cannot be meant, or None."""
+    unknown = [f"'{name}'" for name in dict.fromkeys((rule.left, rule.right)) if name not in parameters]
+    if unknown:
+        return f"'{rule.text}' names {' and '.join(unknown)}, no parameter of this contract; its parameters are {', '.join(parameters)}"
+    if rule.left == rule.right:
+        return f"'{rule.text}' compares a parameter with itself"
+    left, right = parameters[rule.left].unit, parameters[rule.right].unit
+    try:
+        alike = conversion(source=left, canonical=right, declared=declared) == Conversion(factor=1.0, offset=0.0)
+    except UnitError as error:
+        return f"'{rule.text}': {error}"
+    return None if alike else f"'{rule.text}' compares {left} with {right}; both sides need the same unit"
 
 
 def load(path: Path) -> Contract:

@@ -317,3 +317,25 @@ class Checks(Section):
     """A sustained jump of a parameter's daily level by this factor or more is taken for a change of unit."""
     max_missing_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_out_of_range_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_volume_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Fewer observed steps of an entity in the last full day than this share of what it had on a day before are warned of."""
+    stale_hours: Annotated[float, Field(gt=0)] = 24.0
+    """An entity whose newest observed step is older than that, held against the newest of all, is warned of."""
+
+
+class Rule(Section):
+    """What two parameters of a step must be to each other: `left op right`, in canonical units, wherever both are told."""
+
+    left: str
+    op: Literal["<=", "<"]
+    right: str
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """Share of `right` by which `left` may lie above it."""
+    max_share: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Share of an entity's steps that may break it."""
+    severity: Literal["stop", "warn"] = "stop"
+
+    @property
+    def text(self) -> str:
+        """The rule as it is read: `failed_queries <= queries`."""
+        return f"{self.left} {self.op} {self.right}"

@@ -22,8 +22,8 @@ from great_expectations.expectations.metadata_types import FailureSeverity
 from telemetry.contract import Contract
 from telemetry.panel import Panel
 from telemetry.schema import AT, ENTITY, grid_schema
-from telemetry.sections import Parameter, Severity
-from validation import docs, expectations, judgements, tensor_judgements, tensor_profile
+from telemetry.sections import Checks, Parameter, Rule, Severity
+from validation import docs, expectations, judgements, rules, tensor_judgements, tensor_profile
 from validation.findings import CheckReport
 from validation.measures import packed
 
@@ -89,6 +89,9 @@ def _of_grid(contract: Contract) -> Iterator[Expectation]:
     yield expectations.ExpectTimeGoesForward(column=AT, description="The rows of an entity are in the order of time.")
     for name, parameter in contract.parameters.items():
         yield from _of_parameter(name, parameter=parameter, contract=contract)
+    for rule in contract.rules:
+        yield _of_rule(rule)
+    yield from _of_presence(contract.checks)
 
 
 def _of_parameter(name: str, *, parameter: Parameter, contract: Contract) -> Iterator[Expectation]:
@@ -113,6 +116,33 @@ def _of_parameter(name: str, *, parameter: Parameter, contract: Contract) -> Ite
         )
     if checks.unit_shift != "off":
         yield from _of_unit(name, parameter=parameter, factor=checks.unit_shift_factor, severity=checks.unit_shift)
+
+
+def _of_rule(rule: Rule) -> Expectation:
+    but = f" in all but {rule.max_share:.3g} of them" if rule.max_share else ""
+    return expectations.ExpectRule(
+        column_A=rule.right,
+        column_B=rule.left,
+        or_equal=rule.op == "<=",
+        mostly=1 - rule.max_share,
+        rule=rule.text,
+        tolerance=rule.tolerance,
+        severity=SEVERITIES[rule.severity],
+        description=f"In an entity's steps {rules.in_words(rule.text, tolerance=rule.tolerance)}{but}.",
+    )
+
+
+def _of_presence(checks: Checks) -> Iterator[Expectation]:
+    yield expectations.ExpectVolume(
+        least_share=checks.min_volume_share,
+        severity=SEVERITIES["warn"],
+        description=f"An entity's last full day has at least {checks.min_volume_share:.0%} of the steps of those before.",
+    )
+    yield expectations.ExpectFreshness(
+        stale_hours=checks.stale_hours,
+        severity=SEVERITIES["warn"],
+        description=f"No entity's newest step is more than {checks.stale_hours:g} hours older than the newest of all.",
+    )
 
 
 def _of_unit(name: str, *, parameter: Parameter, factor: float, severity: Severity) -> Iterator[Expectation]:

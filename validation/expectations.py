@@ -1,8 +1,8 @@
 """The expectations of Tidewatch, as Great Expectations runs, stores and shows them.
 
 Each is a subclass of the library's own, so that suites stay plain JSON and pages know how to show them. What it asks is measured by Polars
-in metrics that all expectations of a suite share: the library computes each once. What a measurement means is said in `judgements` and
-`tensor_judgements`; nothing is decided here.
+in metrics that all expectations of a suite share: the library computes each once. What a measurement means is said in `judgements`,
+`rules`, `presence` and `tensor_judgements`; nothing is decided here.
 """
 # ruff: noqa: ARG002, ARG003  # the signatures are the library's
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from great_expectations.execution_engine.execution_engine import ExecutionEngine
+from great_expectations.expectations.core.expect_column_pair_values_a_to_be_greater_than_b import ExpectColumnPairValuesAToBeGreaterThanB
 from great_expectations.expectations.core.expect_column_proportion_of_non_null_values_to_be_between import (
     ExpectColumnProportionOfNonNullValuesToBeBetween,
 )
@@ -29,9 +30,9 @@ from great_expectations.render.components import (
 from great_expectations.render.renderer.renderer import renderer
 from great_expectations.validator.validator import ValidationDependencies
 
-from validation import judgements, tensor_judgements
+from validation import judgements, presence, rules, tensor_judgements
 from validation.findings import Finding, Severity
-from validation.measures import FRAME, INFINITE, OUTSIDE, PROFILE, SHIFTS, Metrics
+from validation.measures import BREACHES, FRAME, INFINITE, OUTSIDE, PRESENCE, PROFILE, SHIFTS, Metrics
 
 SHOWN: Final = 50
 """Findings of one expectation that a page shows; the stored result holds them all."""
@@ -204,6 +205,48 @@ class ExpectUnitOfOthers(_Judged, ColumnAggregateExpectation):
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `judgements.unlike_others`."""
         return judgements.unlike_others(metrics[PROFILE], parameter=self.column, factor=self.factor)
+
+
+class ExpectRule(_Judged, ExpectColumnPairValuesAToBeGreaterThanB):
+    """One parameter (A) never below another (B), but for a share of 1 - mostly."""
+
+    rule: str
+    tolerance: float
+    success_keys: ClassVar[tuple[str, str, str, str, str]] = ("column_A", "column_B", "or_equal", "tolerance", "mostly")
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, BREACHES)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `rules.broken`."""
+        return rules.broken(
+            metrics[BREACHES],
+            profile=metrics[PROFILE],
+            rule=rules.in_words(self.rule, tolerance=self.tolerance),
+            parameter=self.column_B,
+            at_most=1 - (_number(self.mostly) or 0.0),
+            severity=self.stops,
+        )
+
+
+class ExpectVolume(_Judged, BatchExpectation):
+    """As many steps of an entity in the last full day as on those before, or a share of them."""
+
+    least_share: float
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, PRESENCE)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `presence.scarce`."""
+        return presence.scarce(metrics[PRESENCE], cadence=metrics[PROFILE].cadence, least_share=self.least_share)
+
+
+class ExpectFreshness(_Judged, BatchExpectation):
+    """No entity whose newest step is old."""
+
+    stale_hours: float
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, PRESENCE)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `presence.stale`."""
+        return presence.stale(metrics[PRESENCE], cadence=metrics[PROFILE].cadence, stale_hours=self.stale_hours)
 
 
 # Over the statistics of a panel (`tensor_profile.TENSORS`)

@@ -12,7 +12,9 @@ from great_expectations.expectations.metrics.table_metric_provider import TableM
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from telemetry.schema import AT, ENTITY
+from validation.presence import count
 from validation.profile import Profile, infinite, measure, outside
+from validation.rules import breaches
 from validation.shifts import Shift, find
 
 FRAME: Final = "table.tidewatch.frame"
@@ -20,6 +22,8 @@ PROFILE: Final = "table.tidewatch.profile"
 SHIFTS: Final = "table.tidewatch.shifts"
 OUTSIDE: Final = "table.tidewatch.outside"
 INFINITE: Final = "table.tidewatch.infinite"
+BREACHES: Final = "table.tidewatch.breaches"
+PRESENCE: Final = "table.tidewatch.presence"
 _PACKED_ENTITY: Final = "entity as category"
 _PACKED_AT: Final = "at in microseconds"
 
@@ -116,3 +120,26 @@ class InfiniteMetric(_OfFrame):
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> pl.DataFrame:
         return infinite(metrics[FRAME], parameter=metric_value_kwargs["column"])
+
+
+class BreachesMetric(_OfFrame):
+    """Which steps break a rule between two parameters (column A at least column B), per entity."""
+
+    metric_name = BREACHES
+    value_keys = ("column_A", "column_B", "or_equal", "tolerance")
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> pl.DataFrame:
+        asked = metric_value_kwargs
+        left, right = asked["column_B"], asked["column_A"]
+        return breaches(metrics[FRAME], left=left, right=right, or_equal=asked["or_equal"], tolerance=asked["tolerance"])
+
+
+class PresenceMetric(_OfFrame):
+    """In how many steps of a day an entity was observed."""
+
+    metric_name = PRESENCE
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, metrics: Metrics, **_: Any) -> pl.DataFrame:
+        return count(metrics[FRAME])

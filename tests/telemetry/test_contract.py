@@ -1,5 +1,6 @@
 """A contract says what is wrong with it by the key's name, and means the same in any layout."""
 
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -146,3 +147,47 @@ def test_a_contract_that_is_dumped_and_parsed_is_the_same(raw: dict[str, Any]) -
 def test_a_parameter_is_not_named_like_a_column_of_our_own(name: str) -> None:
     with pytest.raises(ContractError, match="cannot be a parameter's name"):
         parse(LEAST | {"parameters": {name: {"unit": "percent", "target": True}}})
+
+
+RULE = {"left": "errors", "op": "<=", "right": "requests"}
+
+
+def ruled(*rules: dict[str, Any]) -> Contract:
+    parameters = {name: {"unit": "count", "target": True} for name in ("errors", "requests")} | {
+        "time": {"unit": "ms"},
+        "wait": {"unit": "s"},
+    }
+    return parse(LEAST | {"parameters": parameters, "rules": list(rules)})
+
+
+def test_a_rule_stops_unless_it_says_otherwise_and_a_few_steps_may_break_it() -> None:
+    (rule,) = ruled(RULE).rules
+    assert (rule.text, rule.tolerance, rule.max_share, rule.severity) == ("errors <= requests", 0.0, 0.01, "stop")
+    assert ruled(RULE, RULE | {"max_share": 0.2, "severity": "warn"}).rules[1].severity == "warn"
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            RULE | {"left": "erors"},
+            "rules: 'erors <= requests' names 'erors', no parameter of this contract; its parameters are errors, requests, time, wait",
+        ),
+        ({"left": "a", "op": "<", "right": "b"}, "'a < b' names 'a' and 'b', no parameter"),
+        (RULE | {"right": "errors"}, "'errors <= errors' compares a parameter with itself"),
+        (RULE | {"right": "time"}, "'errors <= time': 'count' cannot be turned into 'ms'"),
+        ({"left": "time", "op": "<", "right": "wait"}, "'time < wait' compares ms with s; both sides need the same unit"),
+        (RULE | {"op": ">="}, r"rules.0.op: Input should be '<=' or '<' (found '>=')"),
+        (RULE | {"share": 0.1}, "rules.0.share: unknown key; allowed here: left, max_share, op, right, severity, tolerance"),
+        (RULE | {"max_share": 1}, "rules.0.max_share: Input should be less than 1"),
+        (RULE | {"severity": "off"}, "rules.0.severity: Input should be 'stop' or 'warn'"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused(rule: dict[str, Any], told: str) -> None:
+    with pytest.raises(ContractError, match=re.escape(told)):
+        ruled(rule)
+
+
+def test_a_rule_that_is_declared_twice_is_refused() -> None:
+    with pytest.raises(ContractError, match="'errors <= requests' is declared twice"):
+        ruled(RULE, RULE)

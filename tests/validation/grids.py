@@ -12,7 +12,7 @@ STEP = timedelta(minutes=10)
 STEPS_A_DAY = 144
 
 
-def contract(**checks: object) -> Contract:
+def contract(*, rules: tuple[dict[str, object], ...] = (), **checks: object) -> Contract:
     """Four parameters at ten minutes a step; `checks` go into its section of that name."""
     raw = {
         "name": "small",
@@ -25,6 +25,7 @@ def contract(**checks: object) -> Contract:
             "latency": {"unit": "ms", "minimum": 0, "maximum": 1e9},
             "cpu": {"unit": "percent", "minimum": 0, "maximum": 100},
         },
+        "rules": rules,
         "checks": checks,
     }
     return parse(raw)
@@ -66,6 +67,12 @@ def _entity(name: str, *, size: float, days: int, start: datetime, weekend: floa
 def day(number: float) -> datetime:
     """The midnight of a day of the grid, from 0, or an hour within."""
     return MONDAY + timedelta(days=number)
+
+
+def silenced(frame: pl.DataFrame, *, since: float, until: float = 10_000.0, entities: tuple[str, ...] = ("acme/eu",)) -> pl.DataFrame:
+    """`frame` with nothing observed of some entities between two days."""
+    hit = pl.col("entity").is_in(entities) & (pl.col("at") >= day(since)) & (pl.col("at") < day(until))
+    return frame.with_columns(pl.when(~hit).then(pl.exclude("entity", "at", "observed")), pl.col("observed") & ~hit)
 
 
 def multiplied(

@@ -1,5 +1,6 @@
 """The suites run through Great Expectations: as many results as expectations, and each of them goes red for what it guards."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from telemetry.contract import Contract
 from telemetry.errors import DataCheckError
-from tests.validation.grids import STEPS_A_DAY, contract, day, grid, multiplied
+from tests.validation.grids import STEPS_A_DAY, contract, day, grid, multiplied, silenced
 from tests.validation.tensors import Scaled, scaled
 from validation.findings import CheckReport, DataCheckFailed
 
@@ -30,7 +31,7 @@ def check(frame: pl.DataFrame, *, folder: Path, declared: Contract | None = None
 def test_a_healthy_grid_passes_and_every_expectation_was_judged(tmp_path: Path) -> None:
     report = check(grid(), folder=tmp_path)
     assert (report.passed, report.findings) == (True, ())
-    assert report.asked == report.results == 4 + 4 * 4 + 2  # ranges, missing, finite and unit of four; two of them intensities
+    assert report.asked == report.results == 6 + 4 * 4 + 2  # ranges, missing, finite and unit of four; two of them intensities
     assert report.docs == tmp_path / "data_docs" / "index.html"
 
 
@@ -50,6 +51,8 @@ def test_a_healthy_grid_passes_and_every_expectation_was_judged(tmp_path: Path) 
             lambda frame: pl.concat([frame, multiplied(grid(entities=OTHERS), "latency", by=1e3, since=0, entities=("c3/eu",))]),
             ("unit of the others", "warn", "c3/eu", "latency"),
         ),
+        (lambda frame: silenced(frame, since=27.1), ("volume", "warn", "acme/eu", None)),
+        (lambda frame: silenced(frame, since=26.5), ("freshness", "warn", "acme/eu", None)),
     ],
 )
 def test_what_is_wrong_with_a_grid_is_found(spoil: Spoil, expected: tuple[str | None, ...], tmp_path: Path) -> None:
@@ -65,7 +68,30 @@ def test_severities_are_the_contracts(tmp_path: Path) -> None:
     assert warned.passed
     assert {f.severity for f in warned.findings} == {"warn"}
     off = check(frame, folder=tmp_path / "off", declared=contract(unit_shift="off", plausible_range="off"))
-    assert (off.findings, off.asked) == ((), 4 + 2 * 4)
+    assert (off.findings, off.asked) == ((), 6 + 2 * 4)
+
+
+RULE = {"left": "failures", "op": "<=", "right": "queries"}
+
+
+def test_a_rule_between_parameters_is_an_expectation_of_its_own(tmp_path: Path) -> None:
+    declared = contract(rules=(RULE, RULE | {"max_share": 0.0001, "severity": "warn"}, {**RULE, "left": "queries", "right": "failures"}))
+    report = check(grid(days=4, night=0.5), folder=tmp_path, declared=declared)
+    assert report.asked == report.results == 24 + 3
+    assert {(f.expectation, f.severity, f.parameter) for f in report.findings} == {("rule", "stop", "queries")}
+    (page,) = (tmp_path / "data_docs" / "validations").rglob("*.html")
+    told = html.unescape(page.read_text(encoding="utf-8"))
+    assert "In an entity's steps failures <= queries in all but 0.01 of them." in told
+    assert "In an entity's steps failures <= queries in all but 0.0001 of them." in told
+
+
+def test_a_rule_that_is_broken_does_what_the_contract_says(tmp_path: Path) -> None:
+    frame = multiplied(grid(days=4, night=0.5), "failures", by=1e4, since=2)
+    declared = [contract(rules=(RULE | {"severity": severity},), unit_shift="off") for severity in ("stop", "warn")]
+    reports = [check(frame, folder=tmp_path / str(index), declared=each) for index, each in enumerate(declared)]
+    told = [{(f.expectation, f.severity, f.entity, f.parameter) for f in report.findings} for report in reports]
+    assert told == [{("rule", "stop", "acme/eu", "failures")}, {("rule", "warn", "acme/eu", "failures")}]
+    assert [report.passed for report in reports] == [False, True]
 
 
 def test_the_failure_names_what_to_look_at(tmp_path: Path) -> None:
@@ -91,7 +117,7 @@ def test_an_expectation_that_could_not_be_judged_is_no_success(tmp_path: Path, m
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(expectations.ExpectNotMissing, "findings", broken)
-    with pytest.raises(RuntimeError, match=r"22 expectations were asked, 18 were judged; expect_not_missing: on purpose"):
+    with pytest.raises(RuntimeError, match=r"24 expectations were asked, 20 were judged; expect_not_missing: on purpose"):
         check(grid(days=4), folder=tmp_path)
 
 
@@ -101,7 +127,7 @@ def test_an_expectation_that_the_library_drops_is_no_success(tmp_path: Path, mon
     from validation import checks
 
     monkeypatch.setattr(checks, "ExpectationSuite", lambda name, expectations: ExpectationSuite(name=name, expectations=expectations[1:]))
-    with pytest.raises(RuntimeError, match=r"22 expectations were asked, 21 were judged; some were dropped without a word"):
+    with pytest.raises(RuntimeError, match=r"24 expectations were asked, 23 were judged; some were dropped without a word"):
         check(grid(days=4), folder=tmp_path)
 
 
