@@ -34,15 +34,23 @@ def addresses(page: Path) -> Addresses:
 
 
 def check(frame: pl.DataFrame, *, folder: Path) -> CheckReport:
+    from validation import docs
     from validation.checks import check_raw
 
-    return check_raw(frame.lazy(), contract=contract(), folder=folder, name="raw grid")
+    report = check_raw(frame.lazy(), contract=contract(), folder=folder, name="raw grid")
+    docs.illustrate(folder, grid=frame.lazy(), findings=report.findings)
+    return report
 
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
     frame = multiplied(grid(entities=("acme/eu", "acme/us", "<b>&$x</b>")), "latency", by=100.0, since=18)
     return check(multiplied(frame, "cpu", by=1e4, since=27, entities=("<b>&$x</b>",)), folder=tmp_path_factory.mktemp("failed"))
+
+
+def in_words(page: str) -> str:
+    """What a reader sees of a page."""
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
 
 
 def pages(report: CheckReport) -> list[Path]:
@@ -77,9 +85,55 @@ def test_nothing_but_pages_is_left(failed: CheckReport) -> None:
 
 
 def test_the_page_begins_with_sentences_for_a_person(failed: CheckReport) -> None:
-    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", validation_page(failed)))
-    assert "What to look at stop latency of acme/eu is x" in text
-    assert "looks like a unit changed by x100" in text
+    text = in_words(validation_page(failed))
+    assert "Stopped" in text
+    assert text.index("Stopped") < text.index("stop latency of acme/eu is x") < text.index("looks like a unit changed by x100")
+
+
+def test_every_finding_says_what_to_do(failed: CheckReport) -> None:
+    text = in_words(validation_page(failed))
+    assert text.count("What to do") == len(failed.findings) == 2
+    assert "declare source_unit in the contract" in text
+    assert "widen minimum and maximum in the contract" in text
+
+
+def test_findings_are_drawn_where_they_stand(failed: CheckReport) -> None:
+    page = validation_page(failed)
+    assert page.count('<svg class="picture"') == 2
+    assert page.index("latency of acme/eu is x") < page.index("<svg") < page.index("144 values of cpu")
+
+
+def test_pictures_stay_when_another_check_writes_its_pages(tmp_path: Path) -> None:
+    from validation import docs
+
+    check(multiplied(grid(), "latency", by=100.0, since=18), folder=tmp_path)
+    report = check(grid(), folder=tmp_path)
+    assert sum("<svg" in page.read_text(encoding="utf-8") for page in pages(report)) == 1
+    docs.illustrate(tmp_path, grid=grid().lazy(), findings=())
+    assert sum("<svg" in page.read_text(encoding="utf-8") for page in pages(report)) == 1
+
+
+def test_the_index_tells_every_check_newest_first(tmp_path: Path) -> None:
+    check(multiplied(grid(), "latency", by=100.0, since=18), folder=tmp_path)
+    foreign = pl.col("entity") == "acme/eu"
+    warned = grid(entities=(*(f"c{number}/eu" for number in range(6)), "acme/eu"))
+    check(warned.with_columns(pl.when(foreign).then(pl.col("latency") * 1e3).otherwise(pl.col("latency"))), folder=tmp_path)
+    index = in_words(check(grid(), folder=tmp_path).docs.read_text(encoding="utf-8"))
+    lines = re.findall(r"(?:\u2713|!|\u2715) (passed|warned|stopped) [\d-]+ [\d:]+ raw grid (.*?) (?=Everything|All of|latency of)", index)
+    assert lines == [("passed", "none"), ("warned", "1 that warns"), ("stopped", "1 that stops")]
+
+
+def test_the_index_tells_the_first_sentence_as_text(failed: CheckReport) -> None:
+    index = failed.docs.read_text(encoding="utf-8")
+    assert "latency of acme/eu is x100 of its own past" in index
+    assert "2 that stop" in index
+
+
+def test_markup_in_a_name_is_text_on_the_index(tmp_path: Path) -> None:
+    spoiled = multiplied(grid(entities=("<b>&$x</b>",)), "cpu", by=1e4, since=27, entities=("<b>&$x</b>",))
+    index = check(spoiled, folder=tmp_path).docs.read_text(encoding="utf-8")
+    assert "<b>&" not in index
+    assert "&lt;b&gt;&amp;$x&lt;/b&gt;" in index
 
 
 def test_expectations_are_told_in_words(failed: CheckReport) -> None:
@@ -96,8 +150,13 @@ def test_names_from_the_data_are_text_and_no_markup(failed: CheckReport) -> None
 
 def test_what_failed_comes_first(failed: CheckReport) -> None:
     names = re.findall(r'<a href="#section-\d+">([^<]+)</a>', validation_page(failed))
-    assert names[:2] == ["What to look at", "Overview"]
-    assert set(names[2:4]) == {"latency", "cpu"}
+    assert (names[0], names[-1]) == ("What to look at", "About this check")
+    assert set(names[1:3]) == {"latency", "cpu"}
+
+
+def test_what_failed_comes_first_in_its_section(failed: CheckReport) -> None:
+    marks = re.findall(r"fa-times|fa-check-circle", validation_page(failed).partition("<main>")[2])
+    assert marks[0] == "fa-times"
 
 
 def test_a_page_of_a_passed_check_says_so(tmp_path: Path) -> None:
@@ -123,5 +182,4 @@ def test_two_suites_share_a_folder(tmp_path: Path) -> None:
     told = scaled()
     report = check_tensor(told.panel, scales=told.scales, grid=told.grid.lazy(), contract=contract(), folder=tmp_path, name="tensors")
     index = report.docs.read_text(encoding="utf-8")
-    assert index.count("raw-grid") >= 2
-    assert index.count("tensors") >= 2
+    assert [index.count(f">{name}<") for name in ("raw grid", "tensors")] == [2, 2]

@@ -1,0 +1,114 @@
+"""The pictures of findings: the right stretch of the right entity, the period shaded, and names that stay text."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+
+from tests.validation.grids import day, grid, multiplied
+from validation import advice, figures
+from validation.findings import Finding
+
+NAME = '<b>&"x</b>'
+SHIFT = Finding(
+    expectation="same unit",
+    severity="stop",
+    entity="acme/eu",
+    parameter="latency",
+    period_start=day(18),
+    period_end=day(28),
+    found="x 100",
+    expected="less than x8",
+    sentence="latency of acme/eu is x100 of its own past.",
+)
+
+
+def drawn(frame: pl.DataFrame, finding: Finding) -> str:
+    (picture,) = figures.draw(frame.lazy(), findings=[finding]).values()
+    return picture
+
+
+def numbers(path: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path)]
+
+
+def curve(picture: str) -> list[tuple[float, float]]:
+    return numbers(re.findall(r'class="curve" d="([^"]+)"', picture)[0])
+
+
+def test_a_change_of_unit_is_a_step_into_the_shaded_period() -> None:
+    picture = drawn(multiplied(grid(), "latency", by=100.0, since=18), SHIFT)
+    (start, width) = map(float, re.findall(r'class="wrong" x="([\d.]+)" y="\d+" width="([\d.]+)"', picture)[0])
+    points = curve(picture)
+    before = [y for x, y in points if x < start - 1]
+    within = [y for x, y in points if start + 1 < x < start + width]
+    assert min(before) > max(within)  # heights are told from the top
+    assert len(points) == 24 * 24
+    assert "logarithmic" in picture
+
+
+def test_only_the_period_and_some_days_around_it_are_drawn() -> None:
+    finding = replace(SHIFT, period_start=day(20), period_end=day(21))
+    days = int(figures.BEFORE / timedelta(days=1)) + 1 + int(figures.AFTER / timedelta(days=1))
+    assert len(curve(drawn(grid(), finding))) == days * 24
+
+
+def test_a_long_period_is_drawn_in_longer_steps() -> None:
+    picture = drawn(grid(days=60), replace(SHIFT, period_start=day(0), period_end=day(60)))
+    assert len(curve(picture)) <= figures.POINTS
+    assert "of every 3 hours" in picture
+
+
+def test_a_single_value_out_of_range_is_seen() -> None:
+    frame = grid().with_columns(
+        pl.when((pl.col("entity") == "acme/eu") & (pl.col("at") == day(20))).then(1e6).otherwise(pl.col("cpu")).alias("cpu")
+    )
+    finding = replace(SHIFT, expectation="plausible range", parameter="cpu", period_start=day(20), period_end=day(21))
+    highest = numbers(re.findall(r'class="curve" d="([^"]+)"', drawn(frame, finding))[1])
+    assert sum(y < figures.HEIGHT / 4 for _, y in highest) == 1
+
+
+def test_hours_without_a_value_are_a_gap() -> None:
+    hole = (pl.col("at") >= day(20)) & (pl.col("at") < day(21))
+    frame = grid().with_columns(pl.when(hole).then(None).otherwise(pl.col("latency")).alias("latency"))
+    path = re.findall(r'class="curve" d="([^"]+)"', drawn(frame, SHIFT))[0]
+    assert path.count("M") == 2
+
+
+def test_what_cannot_be_drawn_has_no_picture() -> None:
+    cases = [
+        replace(SHIFT, entity=None),
+        replace(SHIFT, parameter=None),
+        replace(SHIFT, parameter="colour"),
+        replace(SHIFT, period_start=None, period_end=None),
+        replace(SHIFT, entity="nobody/eu"),
+    ]
+    assert figures.draw(grid().lazy(), findings=cases) == {}
+
+
+def test_names_are_text_and_the_picture_is_sound_xml() -> None:
+    picture = drawn(grid(entities=(NAME,)), replace(SHIFT, entity=NAME))
+    root = ElementTree.fromstring(picture)  # noqa: S314  # ours
+    assert NAME in "".join(root.itertext())
+    assert {element.tag for element in root.iter()} == {"svg", "text", "rect", "line", "path"}
+    assert "style" not in picture
+
+
+@pytest.mark.parametrize("value", [0.0, -5.0, 1e-9, 7e12])
+def test_a_flat_line_of_any_height_has_an_axis(value: float) -> None:
+    picture = drawn(grid().with_columns(pl.lit(value).alias("latency")), SHIFT)
+    assert all(figures.TOP <= y <= figures.HEIGHT - figures.BOTTOM for _, y in curve(picture))
+    assert "nan" not in picture
+
+
+def test_infinite_values_are_left_out() -> None:
+    frame = grid().with_columns(pl.when(pl.col("at") == day(20)).then(float("inf")).otherwise(pl.col("latency")).alias("latency"))
+    assert "inf" not in drawn(frame, replace(SHIFT, expectation="finite"))
+
+
+def test_an_unknown_kind_of_finding_has_a_line_too() -> None:
+    assert advice.advice("something new") == advice.OTHERWISE
+    assert all(line.endswith(".") for line in advice.ADVICE.values())

@@ -1,0 +1,197 @@
+"""Findings -> small pictures for their pages: what was measured around the period of a finding, by the hour, as inline SVG.
+
+A picture needs nothing but the style of the page that it stands on: no script, no file. Times are UTC.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2s
+from html import escape
+from typing import Final
+
+import polars as pl
+
+from telemetry.schema import AT, ENTITY, grid_schema
+from validation.findings import Finding
+
+DRAWN: Final = 6
+"""The first so many findings of a check are drawn."""
+BEFORE: Final = timedelta(days=14)
+AFTER: Final = timedelta(days=3)
+POINTS: Final = 800
+"""More hours than that are drawn in steps of several hours."""
+LOG_FROM_DECADES: Final = 2.0
+"""Values that span more are drawn on a logarithmic axis."""
+EXTREMES: Final = frozenset({"plausible range", "finite"})
+"""Of these kinds single values count, which a median would hide."""
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 200, 64, 14, 26, 26
+LEVEL: Final = "level"
+LOWEST: Final = "lowest"
+HIGHEST: Final = "highest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """Where values (or seconds) between `low` and `high` lie between two pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """The pixel, to a tenth; what lies beyond the axis is put on its end."""
+        low, high, value = (math.log10(v) if self.log else v for v in (self.low, self.high, min(max(value, self.low), self.high)))
+        return round(self.start + (self.end - self.start) * (value - low) / ((high - low) or 1.0), 1)
+
+
+def name_of(finding: Finding) -> str:
+    """What the picture of a finding is called: the same for the same finding."""
+    return blake2s(json.dumps(finding.as_json(), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def draw(grid: pl.LazyFrame, *, findings: Sequence[Finding]) -> dict[str, str]:
+    """The pictures of the first findings that have an entity, a parameter and a period, by `name_of`.
+
+    Args:
+        grid: what was checked, rows of `grid_schema`.
+        findings: the worst first.
+    """
+    known = set(grid.collect_schema().names()) - set(grid_schema(()))
+    drawn = [found for found in findings if found.entity and found.parameter in known and found.period_start and found.period_end][:DRAWN]
+    frames = pl.collect_all([_around(grid, finding=found) for found in drawn])
+    return {name_of(found): picture(frame, finding=found) for found, frame in zip(drawn, frames, strict=True) if not frame.is_empty()}
+
+
+def _around(grid: pl.LazyFrame, *, finding: Finding) -> pl.LazyFrame:
+    """`at, lowest, level, highest` in the period of a finding and around it, by the hour or, over a long time, by several."""
+    start, end, _ = _period(finding)
+    hours = math.ceil((end - start) / timedelta(hours=1) / POINTS)
+    value = pl.col(finding.parameter or "").cast(pl.Float64)
+    value = value.filter(value.is_finite())
+    return (
+        grid.filter(pl.col(ENTITY) == finding.entity, pl.col(AT) >= start, pl.col(AT) < end)
+        .group_by(pl.col(AT).dt.truncate(f"{hours}h"))
+        .agg(value.min().alias(LOWEST), value.median().alias(LEVEL), value.max().alias(HIGHEST))
+        .drop_nulls(LEVEL)
+        .sort(AT)
+    )
+
+
+def _period(finding: Finding) -> tuple[datetime, datetime, datetime]:
+    """Start and end of what is drawn, and the start of the finding.
+
+    Raises:
+        ValueError: it has no period.
+    """
+    if finding.period_start is None or finding.period_end is None:
+        raise ValueError(f"The finding has no period: {finding.sentence}")
+    return finding.period_start - BEFORE, finding.period_end + AFTER, finding.period_start
+
+
+def picture(frame: pl.DataFrame, *, finding: Finding) -> str:
+    """One picture (`at, lowest, level, highest` in, SVG out), with the finding's period shaded."""
+    seconds = frame[AT].dt.epoch("s").to_list()
+    columns = (LOWEST, HIGHEST) if finding.expectation in EXTREMES else (LEVEL,)
+    curves = [frame[column].to_list() for column in columns]
+    across = Axis(low=seconds[0], high=max(seconds[-1], seconds[0] + 3600), start=LEFT, end=WIDTH - RIGHT)
+    upward = _upward([value for curve in curves for value in curve])
+    step = min((after - before for before, after in itertools.pairwise(seconds)), default=3600)
+    told = f"{finding.parameter} of {finding.entity}: {'lowest and highest value' if len(curves) > 1 else 'level (median)'} of every " + (
+        "hour" if step <= 3600 else f"{step // 3600} hours"
+    )
+    told += ", logarithmic" if upward.log else ""
+    parts = [
+        f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}; {escape(finding.period)} is shaded">',
+        f'<text class="told" x="{LEFT}" y="14">{escape(told)}</text>',
+        *_shade(finding, across=across),
+        *(part for value in _ticks(upward) for part in _rule(value, upward=upward)),
+        *(part for at in _days(across) for part in _day(at, across=across)),
+        *(f'<path class="curve" d="{_path(seconds, curve, across=across, upward=upward, step=step)}"/>' for curve in curves),
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+def _upward(values: Sequence[float]) -> Axis:
+    low, high = min(values), max(values)
+    if low > 0 and math.log10(high / low) > LOG_FROM_DECADES:
+        return Axis(low=10 ** math.floor(math.log10(low)), high=10 ** math.ceil(math.log10(high)), start=HEIGHT - BOTTOM, end=TOP, log=True)
+    low = min(low, 0.0) if low < high / 2 else low
+    tick = _nice((high - low) / 4 or abs(high) or 1.0)
+    bottom, top = math.floor(low / tick) * tick, math.ceil(high / tick) * tick
+    return Axis(low=bottom, high=top if top > bottom else bottom + tick, start=HEIGHT - BOTTOM, end=TOP)
+
+
+def _nice(step: float) -> float:
+    """The next of 1, 2, 5, 10 ... that is not smaller.
+
+    >>> _nice(0.03), _nice(7)
+    (0.05, 10.0)
+    """
+    ten = 10.0 ** math.floor(math.log10(step))
+    return next(float(f"{ten * digit:.12g}") for digit in (1, 2, 5, 10) if ten * digit >= step * (1 - 1e-9))
+
+
+def _ticks(axis: Axis) -> list[float]:
+    if axis.log:
+        first, last = round(math.log10(axis.low)), round(math.log10(axis.high))
+        return [10.0**power for power in range(first, last + 1, max(1, math.ceil((last - first) / 5)))]
+    step = _nice((axis.high - axis.low) / 5)
+    return [axis.low + step * number for number in range(int((axis.high - axis.low) / step + 1e-9) + 1)]
+
+
+def _rule(value: float, *, upward: Axis) -> tuple[str, str]:
+    y = upward.at(value)
+    told = f"{value:,.0f}" if abs(value) >= 100 and value < 1e6 else f"{value:.3g}"
+    return (
+        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>',
+        f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{told}</text>',
+    )
+
+
+def _days(across: Axis) -> Iterable[datetime]:
+    """Some midnights, as many as there is room for."""
+    days = (across.high - across.low) / 86_400
+    every = timedelta(days=max(1, math.ceil(days / 9)))
+    start, end = (datetime.fromtimestamp(edge, tz=UTC) for edge in (across.low, across.high))
+    at = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    at += timedelta(days=1) if at < start else timedelta()
+    while at <= end:
+        yield at
+        at += every
+
+
+def _day(at: datetime, *, across: Axis) -> tuple[str, str]:
+    x = across.at(at.timestamp())
+    foot = HEIGHT - BOTTOM
+    return (
+        f'<line class="rule" x1="{x}" x2="{x}" y1="{foot}" y2="{foot + 4}"/>',
+        f'<text class="tick" x="{x}" y="{foot + 17}" text-anchor="middle">{at:%d %b}</text>',
+    )
+
+
+def _shade(finding: Finding, *, across: Axis) -> tuple[str, ...]:
+    if finding.period_start is None or finding.period_end is None:
+        return ()
+    start, end = across.at(finding.period_start.timestamp()), across.at(finding.period_end.timestamp())
+    height = HEIGHT - BOTTOM - TOP
+    return (
+        f'<rect class="wrong" x="{start}" y="{TOP}" width="{max(round(end - start, 1), 2)}" height="{height}"/>',
+        f'<line class="since" x1="{start}" x2="{start}" y1="{TOP}" y2="{TOP + height}"/>',
+    )
+
+
+def _path(seconds: Sequence[int], values: Sequence[float], *, across: Axis, upward: Axis, step: int) -> str:
+    """The line through all points; a gap where a step is missing."""
+    parts, before = [], -math.inf
+    for second, value in zip(seconds, values, strict=True):
+        joined = second - before <= 1.5 * step
+        parts.append(f"{'L' if joined else 'M'}{across.at(second)} {upward.at(value)}{'' if joined else 'h0'}")
+        before = second
+    return "".join(parts)
