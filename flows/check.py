@@ -13,25 +13,30 @@ from flows.ingest import ingest_stage
 from flows.lakes import lake_of
 from flows.reporting import closing
 from flows.retries import ONCE
-from flows.runs import Run, begin
+from flows.runs import Run, address, begin
 from flows.settings import Settings
 from telemetry import contract as contracts
 from telemetry.schema import AT, ENTITY
+from validation.advice import advice
 from validation.findings import CheckReport, DataCheckFailed
 
 DRAWN: Final = 4
 """How many findings are drawn."""
+READ: Final = {"feed", "files", "files_failed", "rows_in", "rows_accepted", "rows_quarantined", "newest"}
+"""What a check tells of the readings that it brought in first."""
 
 
 @task(name="check raw grid", **ONCE)
 def check_grid(*, contract: str, folder: str, until: datetime | None = None) -> CheckReport:
     """The raw suite over the whole grid; Data Docs go to `folder`."""
-    from validation.checks import check_raw  # Great Expectations takes seconds to import
+    from validation import docs  # Great Expectations takes seconds to import
+    from validation.checks import check_raw
 
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
     grid = lake_of(declared, settings=settings).grid(contract=declared, until=until)
     report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
+    docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))
     return report
 
@@ -73,12 +78,21 @@ def told(report: CheckReport) -> str:
 
 
 def tell_findings(report: CheckReport) -> None:
-    """The findings as a table in the UI."""
+    """The findings as a table in the UI, with the way to the Data Docs."""
     rows = [
-        {"severity": f.severity, "entity": f.entity, "parameter": f.parameter, "found": f.found, "expected": f.expected, "what": f.sentence}
-        for f in report.findings
+        {
+            "severity": finding.severity,
+            "entity": finding.entity,
+            "parameter": finding.parameter,
+            "found": finding.found,
+            "expected": finding.expected,
+            "what": finding.sentence,
+            "to do": advice(finding.expectation),
+        }
+        for finding in report.findings
     ]
-    tell_table("data-quality", rows=rows or [{"severity": "none", "what": told(report)}], description=f"Data quality: {told(report)}")
+    description = f"Data quality: {told(report)}. [Open the Data Docs]({address(report.docs, settings=Settings())})"
+    tell_table("data-quality", rows=rows or [{"severity": "none", "what": told(report)}], description=description)
 
 
 def quality_facts(report: CheckReport) -> dict[str, Any]:  # Any: plain JSON
@@ -103,7 +117,7 @@ def check(contract: str = "fleet", source: str = "") -> dict[str, Any]:  # Any: 
     run = begin("check", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
         if source:
-            ingest_stage(run, contract=contract, source=source)
+            summary.update(ingest_stage(run, contract=contract, source=source).model_dump(mode="json", include=READ))
         try:
             report = check_stage(run, contract=contract)
         except DataCheckFailed as failed:

@@ -1,6 +1,7 @@
 """The command line: `tidewatch`. Every command is one flow; what it refuses is told without a traceback.
 
-Exit codes: 0 done (a model that the gate holds is a result, not a failure), 1 crashed, 2 refused, 3 stopped by a data check.
+Exit codes: 0 done (a model that the gate holds is a result, not a failure), 1 crashed, 2 refused (wrong use, a contract with a mistake,
+a source that cannot be read), 3 stopped by a data check.
 """
 
 from enum import StrEnum
@@ -70,7 +71,15 @@ def ingest(
 
 @app.command()
 def check(contract: ContractOption = "fleet", source: SourceOption = "", as_json: JsonOption = False) -> None:
-    """Check telemetry without learning from it; exit code 3 if it must not be learned from."""
+    """Check telemetry without learning from it; exit code 3 if it must not be learned from.
+
+    Exit codes: 0 passed (warnings too), 1 crashed, 2 refused: wrong use, a mistake
+    in the contract, or a source that cannot be read; 3 a check stopped it.
+
+    The Data Docs, pages that need no server, say what was found and what to do.
+    With --json the last line of stdout is one object: verdict, sentence, findings
+    and data_docs, their index page; error names what was refused.
+    """
     run("check", as_json=as_json, contract=contract, source=source)
 
 

@@ -54,7 +54,8 @@ def guarded(start: Callable[[], None], *, as_json: bool = False) -> None:
         typer.secho(f"{type(error).__name__}: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(error, err=True)
         if as_json:
-            typer.echo(json.dumps(error.summary or {"verdict": "refused", "sentence": error.message, "hint": error.hint}, default=str))
+            told = error.summary or {"verdict": "refused", "sentence": error.message, "hint": error.hint}
+            typer.echo(json.dumps({**told, "error": type(error).__name__}, default=str))
         raise typer.Exit(3 if isinstance(error, DataCheckError) else 2) from None
 
 

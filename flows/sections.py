@@ -12,6 +12,7 @@ import polars as pl
 from flows import exhibits
 from flows.blocks import NONE, Block, Cell, Fact, Facts, Heading, Note, Plot, Table, count, duration, moment, number, plot, text, words
 from flows.exhibits import Told
+from validation.advice import advice
 
 FINDINGS_LISTED: Final = 50
 FINDINGS_DRAWN: Final = 4
@@ -62,6 +63,10 @@ def checks(told: Told) -> Iterator[Block]:
         if found:
             folded = found is warnings and len(warnings) > WARNINGS_OPEN
             yield _findings_table([finding for _, finding in found], name=name, folded=folded)
+    if findings:
+        kinds = dict.fromkeys(str(finding.get("expectation")) for _, finding in (*stops, *warnings))
+        yield Heading(text="What to do")
+        yield Facts(facts=tuple(Fact(name=words(kind), text=advice(kind)) for kind in kinds))
 
 
 def _severities(*, stops: int, warnings: int) -> str:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.settings import CHECKOUT
 from tests.flows.conftest import Released, SmallFleet, small_contract
+from validation.findings import Finding
 
 COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "score", "report", "releases", "rollback", "up")
 
@@ -130,6 +132,54 @@ def test_a_real_process_prints_one_object_of_json_as_its_last_line_and_leaves_no
     assert Path(told["page"]).is_file()
     there = subprocess.run(["ps", "axeww"], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True).stdout
     assert not [line for line in there.splitlines() if str(released.home) in line]
+
+
+def test_the_help_of_the_check_tells_its_exit_codes() -> None:
+    told = " ".join(CliRunner().invoke(app, ["check", "--help"]).stdout.split())
+    assert "0 passed (warnings too), 1 crashed, 2 refused" in told
+    assert "3 a check stopped it" in told
+
+
+@pytest.mark.service
+@pytest.mark.slow
+def test_a_check_that_passes_ends_with_0_and_says_where_its_pages_are(small_fleet: SmallFleet, tmp_path: Path) -> None:
+    done = tidewatch("check", "--contract", small_fleet.contract, "--source", small_fleet.history, "--json", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["verdict"] == "passed"
+    assert {finding["severity"] for finding in told["findings"]} <= {"warn"}
+    assert told["rows_accepted"] == told["rows_in"] > 0
+    assert "passed" in Path(told["data_docs"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.service
+@pytest.mark.slow
+def test_a_check_that_stops_ends_with_3_and_names_what_was_found(faulty_fleet: SmallFleet, tmp_path: Path) -> None:
+    done = tidewatch("check", "--contract", faulty_fleet.contract, "--source", faulty_fleet.history, "--json", home=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["verdict"], told["error"]) == ("stopped", "DataCheckFailed")
+    first = Finding.from_json(told["findings"][0])
+    assert first.severity == "stop"
+    assert f"{first.entity} / {first.parameter}" in done.stderr
+    docs = Path(told["data_docs"])
+    assert escape(first.sentence) in docs.read_text(encoding="utf-8")
+    (page,) = (docs.parent / "validations").rglob("*.html")
+    assert '<svg class="picture"' in page.read_text(encoding="utf-8")
+    assert 'href="data_docs/index.html"' in Path(told["page"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.service
+@pytest.mark.slow
+def test_a_check_of_a_source_that_cannot_be_read_ends_with_2_and_says_why(small_fleet: SmallFleet, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    missing_column(small_fleet, source)
+    done = tidewatch("check", "--contract", small_fleet.contract, "--source", str(source), "--json", home=tmp_path / "home")
+    refused(done)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["verdict"], told["error"]) == ("stopped", "MissingColumnError")
 
 
 @pytest.mark.service
