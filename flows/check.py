@@ -22,8 +22,6 @@ from validation.findings import CheckReport, DataCheckFailed
 
 DRAWN: Final = 4
 """How many findings are drawn."""
-READ: Final = {"feed", "files", "files_failed", "rows_in", "rows_accepted", "rows_quarantined", "newest"}
-"""What a check tells of the readings that it brought in first."""
 
 
 @task(name="check raw grid", **ONCE)
@@ -117,7 +115,7 @@ def check(contract: str = "fleet", source: str = "") -> dict[str, Any]:  # Any: 
     run = begin("check", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
         if source:
-            summary.update(ingest_stage(run, contract=contract, source=source).model_dump(mode="json", include=READ))
+            summary.update(ingest_stage(run, contract=contract, source=source).model_dump(mode="json"))
         try:
             report = check_stage(run, contract=contract)
         except DataCheckFailed as failed:

@@ -64,9 +64,13 @@ def checks(told: Told) -> Iterator[Block]:
             folded = found is warnings and len(warnings) > WARNINGS_OPEN
             yield _findings_table([finding for _, finding in found], name=name, folded=folded)
     if findings:
-        kinds = dict.fromkeys(str(finding.get("expectation")) for _, finding in (*stops, *warnings))
-        yield Heading(text="What to do")
-        yield Facts(facts=tuple(Fact(name=words(kind), text=advice(kind)) for kind in kinds))
+        yield _what_to_do([finding for _, finding in (*stops, *warnings)])
+
+
+def _what_to_do(findings: Sequence[Mapping[str, Any]]) -> Table:  # Any: plain JSON
+    kinds = dict.fromkeys(str(finding.get("expectation")) for finding in findings)
+    rows = tuple((Cell(text=words(kind)), Cell(text=advice(kind))) for kind in kinds)
+    return Table(caption="What to do", columns=("Kind of finding", "What to do"), rows=rows, wide=frozenset({"What to do"}))
 
 
 def _severities(*, stops: int, warnings: int) -> str:

@@ -157,6 +157,11 @@ def test_findings_that_stop_come_before_warnings(stopped: str) -> None:
     assert '<a href="data_docs/index.html">Open the Data Docs</a>' in stopped
 
 
+def test_every_kind_of_finding_is_told_once_what_to_do(stopped: str) -> None:
+    table = stopped.partition("<caption>What to do")[2].partition("</table>")[0]
+    assert table.count("declare source_unit in the contract") == 1
+
+
 def test_many_warnings_are_folded_and_what_is_not_listed_is_counted(tmp_path: Path) -> None:
     ended = runs.crashed(tmp_path)
     html = written(Ended(run=ended.run, summary=ended.summary | {"findings": [runs.finding(severity="warn")] * 60}))
