@@ -27,6 +27,12 @@ ADVICE: Final = {
     "If it is real, wait until the new level is the entity's own past.",
     "unit of the others": "Ask the customer in which unit the agent tells this parameter. If it is another one, declare source_unit in the "
     "contract.",
+    "volume": "Ask the customer or the team that runs the agent what happened on that day. Where readings come late, "
+    "ingest and check again.",
+    "freshness": "Ask the customer or the team that runs the agent whether the source broke down. If the entity left for good, nothing is "
+    "to be done: it counts as departed after newcomer.departed_days.",
+    "rule": "Look at the examples at the source: one of the two parameters is told wrongly there, or in another unit. If such values are "
+    "possible, give the rule a tolerance in the contract, or take it out.",
     **dict.fromkeys(
         OF_TENSORS, "Keep this page and show it to who maintains the pipeline: the telemetry is sound, its preparation is not."
     ),

@@ -15,7 +15,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.schema import AT, ENTITY, grid_schema
+from telemetry.schema import AT, ENTITY, OBSERVED, grid_schema
 from validation.findings import Finding
 
 DRAWN: Final = 6
@@ -56,13 +56,15 @@ def name_of(finding: Finding) -> str:
 
 
 def draw(grid: pl.LazyFrame, *, findings: Sequence[Finding]) -> dict[str, str]:
-    """The pictures of the first findings that have an entity, a parameter and a period, by `name_of`.
+    """The pictures of the first findings that have an entity and a period, by `name_of`; without a parameter its steps are drawn.
 
     Args:
         grid: what was checked, rows of `grid_schema`.
         findings: the worst first.
     """
-    known = set(grid.collect_schema().names()) - set(grid_schema(()))
+    if not findings:
+        return {}
+    known = {None, *grid.collect_schema().names()} - set(grid_schema(()))
     drawn = [found for found in findings if found.entity and found.parameter in known and found.period_start and found.period_end][:DRAWN]
     frames = pl.collect_all([_around(grid, finding=found) for found in drawn])
     return {name_of(found): picture(frame, finding=found) for found, frame in zip(drawn, frames, strict=True) if not frame.is_empty()}
@@ -72,12 +74,17 @@ def _around(grid: pl.LazyFrame, *, finding: Finding) -> pl.LazyFrame:
     """`at, lowest, level, highest` in the period of a finding and around it, by the hour or, over a long time, by several."""
     start, end, _ = _period(finding)
     hours = math.ceil((end - start) / timedelta(hours=1) / POINTS)
-    value = pl.col(finding.parameter or "").cast(pl.Float64)
-    value = value.filter(value.is_finite())
+    if finding.parameter is None:
+        steps = pl.col(OBSERVED).sum().cast(pl.Float64)
+        told = [steps.alias(LOWEST), steps.alias(LEVEL), steps.alias(HIGHEST)]
+    else:
+        value = pl.col(finding.parameter).cast(pl.Float64)
+        value = value.filter(value.is_finite())
+        told = [value.min().alias(LOWEST), value.median().alias(LEVEL), value.max().alias(HIGHEST)]
     return (
         grid.filter(pl.col(ENTITY) == finding.entity, pl.col(AT) >= start, pl.col(AT) < end)
         .group_by(pl.col(AT).dt.truncate(f"{hours}h"))
-        .agg(value.min().alias(LOWEST), value.median().alias(LEVEL), value.max().alias(HIGHEST))
+        .agg(told)
         .drop_nulls(LEVEL)
         .sort(AT)
     )
@@ -102,10 +109,7 @@ def picture(frame: pl.DataFrame, *, finding: Finding) -> str:
     across = Axis(low=seconds[0], high=max(seconds[-1], seconds[0] + 3600), start=LEFT, end=WIDTH - RIGHT)
     upward = _upward([value for curve in curves for value in curve])
     step = min((after - before for before, after in itertools.pairwise(seconds)), default=3600)
-    told = f"{finding.parameter} of {finding.entity}: {'lowest and highest value' if len(curves) > 1 else 'level (median)'} of every " + (
-        "hour" if step <= 3600 else f"{step // 3600} hours"
-    )
-    told += ", logarithmic" if upward.log else ""
+    told = _told(finding, hours=max(1, step // 3600)) + (", logarithmic" if upward.log else "")
     parts = [
         f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}; {escape(finding.period)} is shaded">',
         f'<text class="told" x="{LEFT}" y="14">{escape(told)}</text>',
@@ -116,6 +120,14 @@ def picture(frame: pl.DataFrame, *, finding: Finding) -> str:
         "</svg>",
     ]
     return "".join(parts)
+
+
+def _told(finding: Finding, *, hours: int) -> str:
+    every = "every hour" if hours == 1 else f"every {hours} hours"
+    if finding.parameter is None:
+        return f"{finding.entity}: steps observed in {every}"
+    what = "lowest and highest value" if finding.expectation in EXTREMES else "level (median)"
+    return f"{finding.parameter} of {finding.entity}: {what} of {every}"
 
 
 def _upward(values: Sequence[float]) -> Axis:

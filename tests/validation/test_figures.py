@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from xml.etree import ElementTree
 
 import polars as pl
@@ -78,10 +79,19 @@ def test_hours_without_a_value_are_a_gap() -> None:
     assert path.count("M") == 2
 
 
+def test_without_a_parameter_the_steps_are_drawn() -> None:
+    hole = (pl.col("entity") == "acme/eu") & (pl.col("at") >= day(27.5))
+    picture = drawn(
+        grid().with_columns((~hole).alias("observed")), replace(SHIFT, expectation="volume", parameter=None, period_start=day(27))
+    )
+    heights = [y for _, y in curve(picture)]
+    assert "acme/eu: steps observed in every hour" in picture
+    assert [heights.count(height) for height in (min(heights), max(heights))] == [len(heights) - 12, 12]
+
+
 def test_what_cannot_be_drawn_has_no_picture() -> None:
     cases = [
         replace(SHIFT, entity=None),
-        replace(SHIFT, parameter=None),
         replace(SHIFT, parameter="colour"),
         replace(SHIFT, period_start=None, period_end=None),
         replace(SHIFT, entity="nobody/eu"),
@@ -109,6 +119,18 @@ def test_infinite_values_are_left_out() -> None:
     assert "inf" not in drawn(frame, replace(SHIFT, expectation="finite"))
 
 
+KINDS = {
+    kind
+    for module in Path(figures.__file__).parent.glob("*.py")
+    for kind in re.findall(r"""(?:expectation=|_finding\(\s*)"([a-z ]+)",""", module.read_text(encoding="utf-8"))
+}
+
+
+def test_every_kind_of_finding_has_a_line_of_its_own() -> None:
+    assert len(KINDS) > 10
+    assert KINDS - set(advice.ADVICE) == set()
+    assert all(line.endswith(".") for line in advice.ADVICE.values())
+
+
 def test_an_unknown_kind_of_finding_has_a_line_too() -> None:
     assert advice.advice("something new") == advice.OTHERWISE
-    assert all(line.endswith(".") for line in advice.ADVICE.values())
