@@ -67,11 +67,14 @@ def draw(grid: pl.LazyFrame, *, findings: Sequence[Finding]) -> dict[str, str]:
     known = {None, *grid.collect_schema().names()} - set(grid_schema(()))
     drawn = [found for found in findings if found.entity and found.parameter in known and found.period_start and found.period_end][:DRAWN]
     frames = pl.collect_all([_around(grid, finding=found) for found in drawn])
-    return {name_of(found): picture(frame, finding=found) for found, frame in zip(drawn, frames, strict=True) if not frame.is_empty()}
+    return {name_of(found): picture(frame, finding=found) for found, frame in zip(drawn, frames, strict=True) if frame[LEVEL].count()}
 
 
 def _around(grid: pl.LazyFrame, *, finding: Finding) -> pl.LazyFrame:
-    """`at, lowest, level, highest` in the period of a finding and around it, by the hour or, over a long time, by several."""
+    """`at, lowest, level, highest` in the period of a finding and around it, by the hour or, over a long time, by several.
+
+    Null where nothing was told.
+    """
     start, end, _ = _period(finding)
     hours = math.ceil((end - start) / timedelta(hours=1) / POINTS)
     if finding.parameter is None:
@@ -85,7 +88,6 @@ def _around(grid: pl.LazyFrame, *, finding: Finding) -> pl.LazyFrame:
         grid.filter(pl.col(ENTITY) == finding.entity, pl.col(AT) >= start, pl.col(AT) < end)
         .group_by(pl.col(AT).dt.truncate(f"{hours}h"))
         .agg(told)
-        .drop_nulls(LEVEL)
         .sort(AT)
     )
 
@@ -107,7 +109,7 @@ def picture(frame: pl.DataFrame, *, finding: Finding) -> str:
     columns = (LOWEST, HIGHEST) if finding.expectation in EXTREMES else (LEVEL,)
     curves = [frame[column].to_list() for column in columns]
     across = Axis(low=seconds[0], high=max(seconds[-1], seconds[0] + 3600), start=LEFT, end=WIDTH - RIGHT)
-    upward = _upward([value for curve in curves for value in curve])
+    upward = _upward([value for curve in curves for value in curve if value is not None])
     step = min((after - before for before, after in itertools.pairwise(seconds)), default=3600)
     told = _told(finding, hours=max(1, step // 3600)) + (", logarithmic" if upward.log else "")
     parts = [
@@ -160,7 +162,7 @@ def _ticks(axis: Axis) -> list[float]:
 
 def _rule(value: float, *, upward: Axis) -> tuple[str, str]:
     y = upward.at(value)
-    told = f"{value:,.0f}" if abs(value) >= 100 and value < 1e6 else f"{value:.3g}"
+    told = f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
     return (
         f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>',
         f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{told}</text>',
@@ -199,10 +201,12 @@ def _shade(finding: Finding, *, across: Axis) -> tuple[str, ...]:
     )
 
 
-def _path(seconds: Sequence[int], values: Sequence[float], *, across: Axis, upward: Axis, step: int) -> str:
+def _path(seconds: Sequence[int], values: Sequence[float | None], *, across: Axis, upward: Axis, step: int) -> str:
     """The line through all points; a gap where a step is missing."""
     parts, before = [], -math.inf
     for second, value in zip(seconds, values, strict=True):
+        if value is None:
+            continue
         joined = second - before <= 1.5 * step
         parts.append(f"{'L' if joined else 'M'}{across.at(second)} {upward.at(value)}{'' if joined else 'h0'}")
         before = second

@@ -79,6 +79,13 @@ def test_hours_without_a_value_are_a_gap() -> None:
     assert path.count("M") == 2
 
 
+def test_a_long_time_without_a_value_stays_on_the_picture() -> None:
+    frame = grid().with_columns(pl.when(pl.col("at") < day(14)).then(None).otherwise(pl.col("latency")).alias("latency"))
+    points = curve(drawn(frame, replace(SHIFT, expectation="not missing", period_start=day(0))))
+    assert points[0][0] > figures.WIDTH / 2
+    assert points[-1][0] == figures.WIDTH - figures.RIGHT
+
+
 def test_without_a_parameter_the_steps_are_drawn() -> None:
     hole = (pl.col("entity") == "acme/eu") & (pl.col("at") >= day(27.5))
     picture = drawn(
@@ -93,10 +100,11 @@ def test_what_cannot_be_drawn_has_no_picture() -> None:
     cases = [
         replace(SHIFT, entity=None),
         replace(SHIFT, parameter="colour"),
+        replace(SHIFT, parameter="cpu"),
         replace(SHIFT, period_start=None, period_end=None),
         replace(SHIFT, entity="nobody/eu"),
     ]
-    assert figures.draw(grid().lazy(), findings=cases) == {}
+    assert figures.draw(grid().with_columns(pl.lit(None, pl.Float64).alias("cpu")).lazy(), findings=cases) == {}
 
 
 def test_names_are_text_and_the_picture_is_sound_xml() -> None:
