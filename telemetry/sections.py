@@ -195,7 +195,7 @@ class Retention(Section):
     readings_days: Annotated[int, Field(ge=1)] = 400
     """Readings below the cadence, which late ones are merged with; a step that is older is sealed."""
     scores_days: Annotated[int, Field(ge=1)] = 400
-    """Scores, coverage and closed incidents."""
+    """Scores, coverage, closed incidents, and profiles of days."""
     quarantine_days: Annotated[int, Field(ge=1)] = 400
     history_hours: Annotated[int, Field(ge=0)] = 168
     """How long files that a newer version replaced can still be read by an older one."""
@@ -321,6 +321,10 @@ class Checks(Section):
     """Fewer observed steps of an entity in the last full day than this share of what it had on a day before are warned of."""
     stale_hours: Annotated[float, Field(gt=0)] = 24.0
     """An entity whose newest observed step is older than that, held against the newest of all, is warned of."""
+    drift_effect: Annotated[float, Field(gt=0)] = 1.0
+    """A parameter whose median of the last days is this many training deviations away from that of the training has drifted."""
+    drift_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """An entity of whose parameters a larger share has drifted is warned of: learn anew."""
 
 
 class Rule(Section):
