@@ -36,7 +36,7 @@ from telemetry.sections import (
     Training,
     Windows,
 )
-from telemetry.units import Conversion, Declared, conversion
+from telemetry.units import DEGREES, Conversion, Declared, conversion
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED: Final = frozenset({"entity", "cohort", "at", "observed", "label", "day", "row", "revision", "source", "target", "parameter"})
@@ -123,6 +123,11 @@ class Contract(Section):
     def targets(self) -> tuple[str, ...]:
         """The parameters that are forecast and judged."""
         return tuple(name for name, parameter in self.parameters.items() if parameter.target)
+
+    @property
+    def temperatures(self) -> tuple[str, ...]:
+        """The parameters that are told in degrees, whose scales have different zeros."""
+        return tuple(name for name, parameter in self.parameters.items() if parameter.unit in DEGREES)
 
     def conversion(self, name: str, *, source: str) -> Conversion:
         """How a value of the parameter `name` that is told in `source` becomes its canonical unit.

@@ -22,6 +22,8 @@ FAMILIAR = (
     "Pa", "kPa", "hPa", "dBm", "Hz", "1",
 )  # fmt: skip
 """What an error message offers; every unit that Pint knows is understood."""
+DEGREES = ("degC", "degF", "kelvin", "K", "celsius", "fahrenheit", "degree_Celsius", "degree_Fahrenheit")
+"""Units of temperature, whose scales have different zeros."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

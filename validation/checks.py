@@ -115,7 +115,7 @@ def _of_parameter(name: str, *, parameter: Parameter, contract: Contract) -> Ite
             description=f"An entity's values are {bounds}{but}.",
         )
     if checks.unit_shift != "off":
-        yield from _of_unit(name, parameter=parameter, factor=checks.unit_shift_factor, severity=checks.unit_shift)
+        yield from _of_unit(name, parameter=parameter, contract=contract, severity=checks.unit_shift)
 
 
 def _of_rule(rule: Rule) -> Expectation:
@@ -145,10 +145,13 @@ def _of_presence(checks: Checks) -> Iterator[Expectation]:
     )
 
 
-def _of_unit(name: str, *, parameter: Parameter, factor: float, severity: Severity) -> Iterator[Expectation]:
+def _of_unit(name: str, *, parameter: Parameter, contract: Contract, severity: Severity) -> Iterator[Expectation]:
+    factor = contract.checks.unit_shift_factor
     yield expectations.ExpectSameUnit(
         column=name,
         factor=factor,
+        temperatures=" ".join(contract.temperatures),
+        keys=contract.entity.keys,
         severity=SEVERITIES[severity],
         description=f"No entity's level leaves its own past for good by a factor of {factor:g} or more.",
     )

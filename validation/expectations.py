@@ -32,7 +32,7 @@ from great_expectations.validator.validator import ValidationDependencies
 
 from validation import judgements, presence, rules, tensor_judgements
 from validation.findings import Finding, Severity
-from validation.measures import BREACHES, FRAME, INFINITE, OUTSIDE, PRESENCE, PROFILE, SHIFTS, Metrics
+from validation.measures import BREACHES, DIAGNOSES, FRAME, INFINITE, OUTSIDE, PRESENCE, PROFILE, Metrics
 
 SHOWN: Final = 50
 """Findings of one expectation that a page shows; the stored result holds them all."""
@@ -185,15 +185,24 @@ class ExpectNotMissing(_Judged, ExpectColumnProportionOfNonNullValuesToBeBetween
 
 
 class ExpectSameUnit(_Judged, ColumnAggregateExpectation):
-    """No sustained jump of an entity's level by `factor` or more."""
+    """No sustained jump of an entity's level by `factor` or more, and no error of arithmetic."""
 
     factor: float
-    success_keys: ClassVar[tuple[str, ...]] = ("factor",)
-    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, SHIFTS)
+    temperatures: str = ""
+    keys: tuple[str, ...] = ()
+    success_keys: ClassVar[tuple[str, ...]] = ("factor", "temperatures")
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, DIAGNOSES)
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `judgements.shifted`."""
-        return judgements.shifted(metrics[SHIFTS], profile=metrics[PROFILE], parameter=self.column, factor=self.factor, severity=self.stops)
+        """See `judgements.miscalculated`."""
+        return judgements.miscalculated(
+            metrics[DIAGNOSES],
+            profile=metrics[PROFILE],
+            parameter=self.column,
+            factor=self.factor,
+            keys=self.keys,
+            severity=self.stops,
+        )
 
 
 class ExpectUnitOfOthers(_Judged, ColumnAggregateExpectation):

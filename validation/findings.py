@@ -28,6 +28,8 @@ class Finding:
     expected: str
     sentence: str
     """All of it in plain words, for a person at 3 am."""
+    cause: str = ""
+    """The error of arithmetic behind it, where one was recognised: `x1000`, `integer division by 60`, `swapped with queries`."""
 
     @property
     def period(self) -> str:

@@ -9,13 +9,21 @@ import polars as pl
 
 from telemetry.schema import ENTITY, PARAMETER, Schema
 from validation.findings import Finding, Severity
+from validation.forms import ALL_ZERO, LOGARITHM, SIGN, SWAPPED
 from validation.profile import Profile
-from validation.shifts import Shift, conversion
+from validation.shifts import conversion
+from validation.triage import Diagnosis, alike, explained
 
 LEAST_ENTITIES = 5
 """Others to compare with, before an entity is held against them."""
 OTHERS_SPREADS = 6.0
 """How many (robust) deviations of the others' levels an entity must be away from them, besides by the factor."""
+
+REASONS = {
+    ALL_ZERO: "it tells nothing but zero, which it hardly ever did: a division of whole numbers lost it, or nothing is measured any more",
+    LOGARITHM: "that looks like its logarithm instead of itself",
+    SIGN: "it has changed its sign",
+}
 
 Row = dict[str, Any]  # Any: a Polars row
 
@@ -159,52 +167,53 @@ def infinite(which: pl.DataFrame, *, profile: Profile, parameter: str, severity:
     )
 
 
-def shifted(shifts: Sequence[Shift], *, profile: Profile, parameter: str, factor: float, severity: Severity) -> tuple[Finding, ...]:
-    """The parameter's changes of unit. Where many parameters of an entity moved alike it only warns: that is business."""
-    of_parameter = [shift for shift in shifts if shift.parameter == parameter]
+def miscalculated(
+    diagnoses: Sequence[Diagnosis], *, profile: Profile, parameter: str, factor: float, keys: Sequence[str], severity: Severity
+) -> tuple[Finding, ...]:
+    """The parameter's errors of arithmetic, and what they were. Where many parameters of an entity moved alike it only warns: business."""
+    of_parameter = [told for told in diagnoses if told.parameter == parameter]
     entities = profile.entities.get_column(ENTITY).to_list()
     return tuple(
         _finding(
             "same unit",
-            severity="warn" if shift.together else severity,
-            entity=shift.entity,
+            severity="warn" if told.together else severity,
+            entity=told.entity,
             parameter=parameter,
-            period=(shift.start, shift.end),
-            found=_factor(shift.factor, of="its own past"),
-            expected=f"less than x{factor:g} away from its own past",
-            sentence=_told_of_shift(shift, alike=_alike(shift, of_parameter), entities=entities),
+            period=(told.start, told.end),
+            found=_found(told),
+            expected=f"less than x{factor:g} away from its own past, and no error of arithmetic",
+            sentence=_told_of(told, struck=alike(told, of_parameter), entities=entities, keys=keys),
+            cause=told.cause if told.known else "",
         )
-        for shift in of_parameter
+        for told in of_parameter
     )
 
 
-def _alike(shift: Shift, others: Sequence[Shift]) -> list[str]:
-    """The entities of the same customer that shifted by the same factor at the same time, this one included."""
-    customer = _customer(shift.entity)
-
-    def same(other: Shift) -> bool:
-        near = abs(other.start - shift.start) <= timedelta(hours=1)
-        return near and _customer(other.entity) == customer and abs(np.log(other.factor / shift.factor)) < np.log(2)
-
-    return [other.entity for other in others if same(other)]
+def _found(told: Diagnosis) -> str:
+    if told.factor is None:
+        return told.cause if not told.cause.startswith("x") else f"{told.cause} of its own past"
+    looks_like = f", looks like {told.cause}" if told.known else ""
+    return f"x {_number(told.factor)} of its own past{looks_like}"
 
 
-def _told_of_shift(shift: Shift, *, alike: list[str], entities: list[str]) -> str:
-    customer = _customer(shift.entity)
-    everywhere = len(alike) > 1 and len(alike) == sum(_customer(entity) == customer for entity in entities)
-    where = f" The same happened in {', '.join(alike)}{f': everywhere at {customer}' if everywhere else ''}." if len(alike) > 1 else ""
-    looks_like = conversion(shift.factor)
-    reason = (
-        f"{', '.join(shift.together)} moved with it, so it is rather the customer's business than a unit"
-        if shift.together
-        else f"that looks like a unit changed by {looks_like}"
-        if looks_like
-        else "no rhythm of it explains that"
-    )
-    return (
-        f"{shift.parameter} of {shift.entity} is x{_number(shift.factor)} of its own past from {_time(shift.start)} "
-        f"to {_time(shift.end)}; {reason}.{where}"
-    )
+def _told_of(told: Diagnosis, *, struck: frozenset[str], entities: list[str], keys: Sequence[str]) -> str:
+    who = explained(struck, everyone=entities, keys=keys)
+    others = f" The same happened in {', '.join(sorted(struck))}{f': everywhere at {who}' if who not in struck else ''}."
+    where = others if len(struck) > 1 else ""
+    size = f"x{_number(told.factor)} of its own past" if told.factor is not None else "not what its past lets expect"
+    return f"{told.parameter} of {told.entity} is {size} from {_time(told.start)} to {_time(told.end)}; {_reason(told)}.{where}"
+
+
+def _reason(told: Diagnosis) -> str:
+    if told.together:
+        return f"{', '.join(told.together)} moved with it, so it is rather the customer's business than a unit"
+    if not told.known:
+        return "no rhythm of it explains that"
+    if told.cause.startswith("x"):
+        return f"that looks like a unit changed by {told.cause}"
+    if told.cause.startswith(SWAPPED):
+        return f"it tells what {told.cause.removeprefix(SWAPPED).strip()} should tell, and the other way round: two columns were swapped"
+    return REASONS.get(told.cause, f"that looks like {told.cause}")
 
 
 def unlike_others(profile: Profile, *, parameter: str, factor: float) -> tuple[Finding, ...]:
@@ -243,8 +252,10 @@ def _finding(
     entity: str | None = None,
     parameter: str | None = None,
     period: tuple[datetime | None, datetime | None] = (None, None),
+    cause: str = "",
 ) -> Finding:
     return Finding(
+        cause=cause,
         expectation=expectation,
         severity=severity,
         entity=entity,

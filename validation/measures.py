@@ -15,11 +15,11 @@ from telemetry.schema import AT, ENTITY
 from validation.presence import count
 from validation.profile import Profile, infinite, measure, outside
 from validation.rules import breaches
-from validation.shifts import Shift, find
+from validation.triage import Diagnosis, diagnose
 
 FRAME: Final = "table.tidewatch.frame"
 PROFILE: Final = "table.tidewatch.profile"
-SHIFTS: Final = "table.tidewatch.shifts"
+DIAGNOSES: Final = "table.tidewatch.diagnoses"
 OUTSIDE: Final = "table.tidewatch.outside"
 INFINITE: Final = "table.tidewatch.infinite"
 BREACHES: Final = "table.tidewatch.breaches"
@@ -87,16 +87,18 @@ class ProfileMetric(_OfFrame):
         return measure(metrics[FRAME])
 
 
-class ShiftsMetric(_OfFrame):
-    """All changes of unit."""
+class DiagnosesMetric(_OfFrame):
+    """All errors of arithmetic; `temperatures` are names of parameters, joined by blanks."""
 
-    metric_name = SHIFTS
-    value_keys = ("factor",)
+    metric_name = DIAGNOSES
+    value_keys = ("factor", "temperatures")
     needs = (FRAME, PROFILE)
 
     @metric_value(engine=PandasExecutionEngine)
-    def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> tuple[Shift, ...]:
-        return find(metrics[PROFILE], grid=metrics[FRAME], factor=metric_value_kwargs["factor"])
+    def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> tuple[Diagnosis, ...]:
+        asked = metric_value_kwargs
+        degrees = frozenset(asked["temperatures"].split())
+        return diagnose(metrics[PROFILE], grid=metrics[FRAME], factor=asked["factor"], temperatures=degrees)
 
 
 class OutsideMetric(_OfFrame):

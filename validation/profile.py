@@ -27,7 +27,8 @@ class Profile:
         entities: per entity `rows, first, last, repeated, first_repeated, backward, first_backward`.
         cells: per entity and parameter `rows, missing, missing_while_observed, lowest, highest`.
         hours: per parameter, entity and hour (since 1970-01-01 UTC), sorted so: `level`, the median of what is neither zero nor infinite,
-            without its sign; `told`, how many values that is; `whole`, whether all values of the hour are whole numbers.
+            without its sign; `told`, how many values that is; `whole`, whether all values of the hour are whole numbers; `negative`,
+            the share of those other than zero that are below it; `zero`, the share of all that are zero.
     """
 
     cadence: timedelta
@@ -43,7 +44,9 @@ def measure(grid: pl.DataFrame) -> Profile:
     """
     parameters = [name for name in grid.columns if name not in KEYS]
     rows = grid.lazy()
-    keyed = rows.select(ENTITY, *_hour(), *map(_telling, parameters), *map(_broken, parameters))
+    keyed = rows.select(
+        ENTITY, *_hour(), *map(_telling, parameters), *map(_broken, parameters), *(told for name in parameters for told in _signed(name))
+    )
     entities, cells, hours = pl.collect_all(
         [
             rows.group_by(ENTITY).agg(_of_entity()),
@@ -104,11 +107,18 @@ def _broken(name: str) -> pl.Expr:
     return (value != value.floor()).alias(f"broken:{name}")
 
 
+def _signed(name: str) -> list[pl.Expr]:
+    value = pl.col(name)
+    return [pl.when(value != 0).then(value < 0).alias(f"negative:{name}"), (value == 0).alias(f"zero:{name}")]
+
+
 def _of_hour(name: str) -> tuple[pl.Expr, ...]:
     return (
         pl.col(name).median().alias(f"level:{name}"),
         pl.col(name).count().alias(f"told:{name}"),
         pl.col(f"broken:{name}").any().not_().alias(f"whole:{name}"),
+        pl.col(f"negative:{name}").mean().alias(f"negative:{name}"),
+        pl.col(f"zero:{name}").mean().alias(f"zero:{name}"),
     )
 
 
@@ -119,8 +129,9 @@ def _long(hours: pl.DataFrame, *, parameters: list[str]) -> pl.DataFrame:
         wide = hours.select(ENTITY, HOUR, *(pl.col(f"{told}:{name}").alias(name) for name in parameters))
         return wide.unpivot(index=[ENTITY, HOUR], variable_name=PARAMETER, value_name=told)
 
-    long = column("level").with_columns(column("told").get_column("told"), column("whole").get_column("whole"))
-    return long.filter(pl.col("told") > 0)
+    others = [column(told).get_column(told) for told in ("told", "whole", "negative", "zero")]
+    long = column("level").with_columns(others)
+    return long.filter((pl.col("told") > 0) | (pl.col("zero") > 0))
 
 
 def outside(grid: pl.DataFrame, *, parameter: str, minimum: float | None, maximum: float | None) -> pl.DataFrame:

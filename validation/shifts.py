@@ -32,6 +32,8 @@ LEAST_HOURS: Final = 6
 SHIFTED_HOURS: Final = 0.75
 TELLING_SHARE: Final = 0.05
 """Of an hour's steps that must be other than zero for the hour to have a level."""
+MIXED: Final = 0.05
+"""Of an hour's values and of a series' hours: more that have the other sign are no accident."""
 COUNT_FLOOR: Final = 10.0
 """Added to both sides where all values are whole numbers: from 0..3 failures a minute to 20 is a bad day, not a unit. Not added where whole
 numbers turn into fractions, which no honest count does."""
@@ -138,10 +140,10 @@ def conversion(factor: float) -> str | None:
 
 
 def arrange(profile: Profile) -> Levels:
-    """The hours of `profile` as dense arrays. A parameter that takes both signs has no ratio to its past and is left out."""
-    one_sign = profile.cells.filter((pl.col("lowest") >= 0) | (pl.col("highest") <= 0)).select(ENTITY, PARAMETER)
+    """The hours of `profile` as dense arrays. A parameter that takes both signs within an hour has no ratio to its past and is left out."""
+    both = pl.col("negative").is_between(MIXED, 1 - MIXED).mean().over(ENTITY, PARAMETER)
     least = max(1.0, TELLING_SHARE * timedelta(hours=1) / profile.cadence)
-    hours = profile.hours.join(one_sign, on=[ENTITY, PARAMETER], how="semi", maintain_order="left").filter(pl.col("told") >= least)
+    hours = profile.hours.filter(both <= MIXED).filter(pl.col("told") >= least)
     keys = hours.select(ENTITY, PARAMETER).unique(maintain_order=True)
     if keys.is_empty():
         return Levels(keys=(), first_day=0, level=np.empty((0, 0, 24)), whole=np.empty((0, 0), dtype=np.bool_))
@@ -282,7 +284,7 @@ def _tail(judged: Judged, *, series: int, day: int, bar: float) -> Iterator[_Run
 def _rows(grid: pl.DataFrame, *, entity: str, parameter: str, days: tuple[int, int]) -> pl.DataFrame:
     """The telling rows of the days from one to the other, both inclusive: at, value without sign."""
     value = pl.col(parameter)
-    within = (pl.col(ENTITY) == entity) & pl.col(AT).is_between(_midnight(days[0]), _midnight(days[1] + 1), closed="left")
+    within = (pl.col(ENTITY) == entity) & pl.col(AT).is_between(midnight(days[0]), midnight(days[1] + 1), closed="left")
     return grid.filter(within & (value != 0) & value.is_finite()).select(AT, value.abs().alias("value")).sort(AT)
 
 
@@ -303,8 +305,8 @@ def _period(rows: pl.DataFrame, *, sides: NDArray[np.int64], first: int, last: i
     The start is looked for from the day before the first shifted day to that day's end, the end from the last shifted day to the day after.
     """
     at = rows.get_column(AT)
-    begin = np.flatnonzero((at < _midnight(first + 1)).to_numpy())
-    finish = np.flatnonzero((at >= _midnight(last)).to_numpy())
+    begin = np.flatnonzero((at < midnight(first + 1)).to_numpy())
+    finish = np.flatnonzero((at >= midnight(last)).to_numpy())
     start = begin[np.argmax(np.cumsum(sides[begin][::-1])[::-1])]
     end = finish[len(finish) - 1 - np.argmax(np.cumsum(sides[finish])[::-1])]
     return at[int(start)], at[int(end)] + cadence
@@ -321,5 +323,6 @@ def _together(levels: Levels, *, judged: Judged, run: _Run) -> tuple[str, ...]:
     return names if enough and conversion(math.exp(run.size)) is None else ()
 
 
-def _midnight(day: int) -> datetime:
+def midnight(day: int) -> datetime:
+    """The beginning of a day, counted since 1970-01-01 UTC."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)

@@ -10,13 +10,16 @@ from validation import judgements
 from validation.findings import Finding
 from validation.profile import infinite, measure, outside
 from validation.shifts import find
+from validation.triage import diagnose
 
 NAMES = contract().names
 
 
 def shifted(frame: pl.DataFrame, parameter: str) -> tuple[Finding, ...]:
     profile = measure(frame)
-    return judgements.shifted(find(profile, grid=frame, factor=8), profile=profile, parameter=parameter, factor=8, severity="stop")
+    found = diagnose(profile, grid=frame, factor=8)
+    keys = ("customer", "region")
+    return judgements.miscalculated(found, profile=profile, parameter=parameter, factor=8, keys=keys, severity="stop")
 
 
 def test_columns_are_told_by_what_is_missing_unknown_and_of_another_type() -> None:
@@ -108,7 +111,7 @@ def test_a_unit_that_changed_is_told_with_its_factor() -> None:
 def test_a_unit_that_changed_everywhere_at_a_customer_is_told_so() -> None:
     told = shifted(multiplied(grid(), "latency", by=100, since=18, entities=("acme/eu", "acme/us")), "latency")
     assert [finding.entity for finding in told] == ["acme/eu", "acme/us"]
-    assert all("The same happened in acme/eu, acme/us: everywhere at acme." in finding.sentence for finding in told)
+    assert all("The same happened in acme/eu, acme/us: everywhere at customer acme." in finding.sentence for finding in told)
 
 
 def test_business_that_grew_only_warns() -> None:

@@ -1,0 +1,325 @@
+"""Errors of arithmetic that are no factor: logarithms, other signs, swapped columns, temperatures of another scale.
+
+A parameter is held, hour by hour, against what its own past would be if the error had been made of it. An error is named only where that
+explains two days in a row (or the last hours of the data) to within the noise, and the plain past does not: a level that has truly
+changed, by whatever factor, follows none of these forms through the hours of a day.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from telemetry.schema import ENTITY, PARAMETER
+from validation.profile import HOUR, Profile
+from validation.shifts import CONVERSIONS, LEAST_DAYS, LEAST_HOURS, PAST_DAYS, TELLING_SHARE, midnight
+
+Floats = NDArray[np.float64]
+
+LOGARITHM: Final = "logarithm"
+ALL_ZERO: Final = "integer division, all zero"
+SIGN: Final = "sign"
+SWAPPED: Final = "swapped with"
+AWAY: Final = 0.3
+"""Of its past, in logarithms (a factor of 1.35), before a form is taken for the truth; or `AWAY_NOISES` times the noise if that is more."""
+AWAY_NOISES: Final = 6.0
+WEAK: Final = 0.5
+"""From this share of that distance on a form is told as a suspicion, for others to confirm."""
+NEAR: Final = 0.08
+"""From what a form makes of the past, to be explained by it; or `NEAR_NOISES` times the noise, if that is more."""
+NEAR_NOISES: Final = 2.0
+CROSSED: Final = 0.2
+"""The same for columns that are swapped, where two must fit at once; or `CROSSED_NOISES` times the noise."""
+CROSSED_NOISES: Final = 3.0
+MIRRORED: Final = 1.5
+"""The farthest from its past, in logarithms, that a value of the other sign may be."""
+BETTER: Final = 4.0
+"""So many times nearer must the form be than the plain past."""
+MOSTLY: Final = 0.9
+"""Of the hours."""
+EMPTY: Final = 0.75
+"""Of an hour's values that are zero: with more of them the hour has no level but zero."""
+KELVIN: Final = 273.15
+TEMPERATURES: Final = {
+    "degC told as K": (1.0, KELVIN),
+    "K told as degC": (1.0, -KELVIN),
+    "degC told as degF": (1.8, 32.0),
+    "degF told as degC": (1 / 1.8, -32 / 1.8),
+    "K told as degF": (1.8, 32.0 - 1.8 * KELVIN),
+    "degF told as K": (1 / 1.8, KELVIN - 32 / 1.8),
+}
+"""What becomes of a value of one scale that is told by another: factor and offset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """An error of arithmetic in one series.
+
+    Attributes:
+        entity: whose.
+        parameter: of it.
+        cause: what was done: `logarithm`, `sign`, `swapped with <parameter>`, or which temperature was told as which.
+        start: midnight of the first day that it explains.
+        end: of the last one, exclusive.
+        weak: whether it is a suspicion only: the plain past is not that far away.
+        past: f64[24], what the hours of such a day would be without it.
+        told: f64[24], what it makes of them.
+    """
+
+    entity: str
+    parameter: str
+    cause: str
+    start: datetime
+    end: datetime
+    weak: bool
+    past: Floats = field(compare=False, repr=False)
+    told: Floats = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hours:
+    """Hourly levels with their sign, f64[entity, parameter, day, 24]; NaN tells nothing."""
+
+    entities: tuple[str, ...]
+    parameters: tuple[str, ...]
+    first_day: int
+    level: Floats
+
+
+def called(factor: float) -> str:
+    """A factor in words.
+
+    >>> called(1024.0), called(1 / 3600), called(19.7)
+    ('x1024', 'x1/3600', 'x19.7')
+    """
+    size = factor if factor >= 1 else 1 / factor
+    told = f"{size:.0f}" if abs(size - round(size)) < 1e-9 * size else f"{size:.3g}"
+    return f"x{told}" if factor >= 1 else f"x1/{told}"
+
+
+def find(profile: Profile, *, temperatures: frozenset[str] = frozenset()) -> tuple[Form, ...]:
+    """All errors of these forms, sorted by entity, parameter and start.
+
+    Args:
+        profile: of the grid.
+        temperatures: the parameters that are told in degrees: no other has an offset.
+    """
+    hours = arrange(profile)
+    if not hours.entities:
+        return ()
+    found = [form for entity in range(len(hours.entities)) for form in _of_entity(hours, entity=entity, temperatures=temperatures)]
+    return tuple(sorted(found, key=lambda form: (form.entity, form.parameter, form.start)))
+
+
+def arrange(profile: Profile) -> Hours:
+    """The hours of `profile` as a dense array."""
+    least = max(1.0, TELLING_SHARE * timedelta(hours=1) / profile.cadence)
+    rows = profile.hours.filter((pl.col("told") >= least) | (pl.col("zero") >= EMPTY))
+    if rows.is_empty():
+        return Hours(entities=(), parameters=(), first_day=0, level=np.empty((0, 0, 0, 24)))
+    entities, parameters = (tuple(rows[name].unique().sort()) for name in (ENTITY, PARAMETER))
+    place = [rows[name].cast(pl.Enum(told)).to_physical().to_numpy() for name, told in ((ENTITY, entities), (PARAMETER, parameters))]
+    day, hour = np.divmod(rows[HOUR].to_numpy(), 24)
+    first_day = int(day.min())
+    level = np.full((len(entities), len(parameters), int(day.max()) - first_day + 1, 24), np.nan)
+    sign = np.where(rows["negative"].to_numpy() > 0.5, -1.0, 1.0)
+    told = rows.select(pl.when(pl.col("zero") < EMPTY).then("level").otherwise(0.0)).to_series()
+    level[place[0], place[1], day - first_day, hour] = told.to_numpy() * sign
+    return Hours(entities=entities, parameters=parameters, first_day=first_day, level=level)
+
+
+def _of_entity(hours: Hours, *, entity: int, temperatures: frozenset[str]) -> Iterator[Form]:
+    """Day by day: what explains it, and what becomes of the past; the days of an error never become part of it."""
+    level = hours.level[entity]
+    count, days, _ = level.shape
+    recent = np.full((count, PAST_DAYS, 24), np.nan)
+    accepted = np.zeros(count, dtype=np.int64)
+    causes = np.full((count, days), "", dtype=object)
+    weak = np.zeros((count, days), dtype=np.bool_)
+    past = np.full(level.shape, np.nan)
+    for day in range(days):
+        today = level[:, day]
+        pasts = _pasts(recent, week=_same_weekday(level, causes=causes, day=day))
+        known = (accepted >= LEAST_DAYS) & (np.isfinite(today).sum(axis=1) >= LEAST_HOURS)
+        before = causes[:, day - 1] if day else causes[:, 0]
+        day_of = _Day(today=today, pasts=pasts, noise=_noise(recent), known=known, seldom_zero=_share(recent == 0, of=recent) <= 1 - MOSTLY)
+        causes[:, day], weak[:, day] = _causes(day_of, before=before, names=hours.parameters, temperatures=temperatures)
+        past[:, day] = pasts[0]
+        accept = np.isfinite(today).any(axis=1) & (causes[:, day] == "")
+        recent[accept] = np.concatenate([recent[accept, 1:], today[accept, None]], axis=1)
+        accepted += accept
+    for parameter, name in enumerate(hours.parameters):
+        told = np.flatnonzero(np.isfinite(level[parameter]).any(axis=1))
+        for cause, first, last in _runs(causes[parameter, told]):
+            if last > first or last == len(told) - 1:
+                start, end = (midnight(hours.first_day + int(told[place])) for place in (first, last))
+                usual = past[:, int(told[first])]
+                yield Form(
+                    entity=hours.entities[entity],
+                    parameter=name,
+                    cause=cause,
+                    start=start,
+                    end=end + timedelta(days=1),
+                    weak=bool(weak[parameter, told[first : last + 1]].all()),
+                    past=usual[parameter],
+                    told=_made(cause, usual=usual, names=hours.parameters, parameter=parameter),
+                )
+
+
+def _runs(causes: NDArray[np.object_]) -> Iterator[tuple[str, int, int]]:
+    """Neighbours with the same cause: which, from where and to where."""
+    begin = 0
+    for place in range(1, len(causes) + 1):
+        if place == len(causes) or causes[place] != causes[begin]:
+            if causes[begin]:
+                yield str(causes[begin]), begin, place - 1
+            begin = place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Day:
+    """A day of an entity's series, and what it may be held against.
+
+    Attributes:
+        today: f64[series, 24].
+        pasts: f64[series, 24] each, what it may be expected to be like.
+        noise: f64[series], how far, in logarithms, an hour usually is from the same hour of the day before.
+        known: bool[series], whether enough is known to judge it.
+        seldom_zero: bool[series], of the past.
+    """
+
+    today: Floats
+    pasts: list[Floats]
+    noise: Floats
+    known: NDArray[np.bool_]
+    seldom_zero: NDArray[np.bool_]
+
+
+def _causes(
+    day: _Day, *, before: NDArray[np.object_], names: tuple[str, ...], temperatures: frozenset[str]
+) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """What explains each parameter's day (empty where its past does, or nothing), and whether that is weak.
+
+    What explained the day `before` needs less to go on.
+    """
+    causes = np.full(len(day.today), "", dtype=object)
+    plain = _distance(day.today, [np.abs(past) for past in day.pasts])
+    flipped = day.known & (_sign(day.today) * _sign(day.pasts[0]) < 0) & (plain <= MIRRORED)
+    causes[day.known & day.seldom_zero & (_share(day.today == 0, of=day.today) >= MOSTLY)] = ALL_ZERO
+    bar = np.maximum(AWAY, AWAY_NOISES * day.noise)
+    away = day.known & ~flipped & (causes == "") & (plain >= WEAK * bar)
+    causes[flipped] = SIGN
+    if not (away | flipped).any():
+        return causes, np.zeros(len(causes), dtype=np.bool_)
+    near = np.maximum(NEAR, NEAR_NOISES * day.noise)
+    best = np.where(flipped, MIRRORED, plain / BETTER)
+    for cause, made in _makers(names=names, temperatures=temperatures).items():
+        distance = _distance(day.today, [made(past) for past in day.pasts])
+        explains = away & (distance <= near) & (distance < best)
+        causes[explains], best = cause, np.where(explains, distance, best)
+    _cross(day, causes=causes, best=best, away=np.flatnonzero(away | flipped), names=names)
+    goes_on = away & (plain >= bar) & (causes == "") & (before != "")
+    causes[goes_on] = before[goes_on]
+    return causes, away & (plain < bar)
+
+
+def _cross(day: _Day, *, causes: NDArray[np.object_], best: Floats, away: NDArray[np.intp], names: tuple[str, ...]) -> None:
+    """Where two of the parameters that are away explain each other better than anything else, note that."""
+    wide = np.maximum(CROSSED, CROSSED_NOISES * day.noise)
+    for one in away:
+        for other in away:
+            if one != other:
+                crossed = float(_distance(day.today[[one]], [past[[other]] for past in day.pasts])[0])
+                back = float(_distance(day.today[[other]], [past[[one]] for past in day.pasts])[0])
+                same = _sign(day.today[[one]]) == _sign(day.pasts[0][[other]])
+                if same[0] and crossed <= wide[other] and back <= wide[one] and crossed < best[one]:
+                    causes[one], best[one] = f"{SWAPPED} {names[other]}", crossed
+
+
+def _makers(*, names: tuple[str, ...], temperatures: frozenset[str]) -> dict[str, Callable[[Floats], Floats]]:
+    """What each error makes of f64[series, 24]; no number where it cannot have been made."""
+    degrees = np.array([name in temperatures for name in names])[:, None]
+    affine = {cause: partial(_affine, degrees=degrees, factor=told[0], offset=told[1]) for cause, told in TEMPERATURES.items()}
+    factors = {called(told): partial(np.multiply, told) for size in CONVERSIONS for told in (size, 1 / size)}
+    return {LOGARITHM: _logarithm, **affine, **factors}
+
+
+def _affine(past: Floats, *, degrees: NDArray[np.bool_], factor: float, offset: float) -> Floats:
+    return np.where(degrees, factor * past + offset, np.nan)
+
+
+def _logarithm(past: Floats) -> Floats:
+    return np.asarray(np.log1p(np.where(past > 0, past, np.nan)))
+
+
+def _made(cause: str, *, usual: Floats, names: tuple[str, ...], parameter: int) -> Floats:
+    """f64[24]: what the error makes of the parameter's usual day, of f64[series, 24] for all."""
+    if cause in (SIGN, ALL_ZERO):
+        return np.array(usual[parameter]) * (-1.0 if cause == SIGN else 0.0)
+    if cause.startswith(SWAPPED):
+        return np.array(usual[names.index(cause.removeprefix(SWAPPED).strip())])
+    return np.array(_makers(names=names, temperatures=frozenset(names))[cause](usual)[parameter])
+
+
+def _pasts(recent: Floats, *, week: Floats) -> list[Floats]:
+    """f64[series, 24] each: the usual day, and the same weekday."""
+    with np.errstate(all="ignore"):
+        return [_median(np.moveaxis(recent, 1, 2)), week]
+
+
+def _same_weekday(level: Floats, *, causes: NDArray[np.object_], day: int) -> Floats:
+    """f64[series, 24]: one week before, or two where that day is unknown or in error itself."""
+    week = np.full(level[:, 0].shape, np.nan)
+    for earlier in (day - 14, day - 7):
+        if earlier >= 0:
+            usable = np.isfinite(level[:, earlier]) & (causes[:, earlier] == "")[:, None]
+            week = np.where(usable, level[:, earlier], week)
+    return week
+
+
+def _noise(recent: Floats) -> Floats:
+    """f64[series]: how far, in logarithms, an hour usually is from the same hour of the day before."""
+    with np.errstate(all="ignore"):
+        steps = np.abs(np.log(np.abs(recent[:, 1:]) / np.abs(recent[:, :-1])))
+    noise = _median(steps.reshape(len(recent), -1))
+    known: Floats = np.where(np.isfinite(noise), noise, np.inf)
+    return known
+
+
+def _distance(today: Floats, expected: list[Floats]) -> Floats:
+    """f64[series]: the median over the hours of how far the day is from what is expected, in logarithms, from the nearest of them.
+
+    Infinite where nothing is known of it; signs do not count.
+    """
+    with np.errstate(all="ignore"):
+        each = [_median(np.abs(np.log(np.abs(today) / np.where(np.abs(past) > 0, np.abs(past), np.nan)))) for past in expected]
+    nearest: Floats = np.array([np.where(np.isfinite(one), one, np.inf) for one in each]).min(axis=0)
+    return nearest
+
+
+def _share(what: NDArray[np.bool_], *, of: Floats) -> Floats:
+    """f64[series]: the share of what is known."""
+    count = np.isfinite(of).reshape(len(of), -1).sum(axis=1)
+    share: Floats = (what & np.isfinite(of)).reshape(len(of), -1).sum(axis=1) / np.maximum(count, 1)
+    return share
+
+
+def _sign(level: Floats) -> Floats:
+    """f64[series]: the sign of all hours but for one in ten; 0 where both are told."""
+    share = _share(level < 0, of=level)
+    sign: Floats = np.where(share >= MOSTLY, -1.0, np.where(share <= 1 - MOSTLY, 1.0, 0.0))
+    return sign
+
+
+def _median(values: Floats) -> Floats:
+    """The median along the last axis of what is not NaN; NaN where nothing is."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=-1)
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    low, high = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, ordered.shape[-1] - 1)
+    both = np.take_along_axis(ordered, low, axis=-1) + np.take_along_axis(ordered, high, axis=-1)
+    return np.asarray(both[..., 0] / 2)

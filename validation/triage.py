@@ -1,0 +1,239 @@
+"""What was done to the values: from a series that left its past to the error behind it, when it began, and who has it.
+
+Values are told with so many digits. Taken back by the right factor they have them again, and by no other: so 1000 is told from 1024, and
+a division that lost its remainder from one that did not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from telemetry.schema import AT, ENTITY
+from validation import forms, shifts
+from validation.forms import ALL_ZERO, SWAPPED, Form, called
+from validation.profile import HOUR_US, Profile
+from validation.shifts import CONVERSIONS, NEAR, Shift, conversion
+
+Floats = NDArray[np.float64]
+
+DIGITS: Final = 6
+"""Decimals that are looked for at most."""
+ON_THE_GRID: Final = 0.99
+"""Of the values: the others may be means of several."""
+WIDE: Final = np.log(1.3)
+"""How far, in logarithms, the measured factor may be from one that the digits speak for."""
+LOOKED_AT: Final = timedelta(days=7)
+"""Before and after the beginning."""
+AT_ONCE: Final = timedelta(hours=1)
+"""Beginnings this near to each other have the same reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """An error of arithmetic in one series.
+
+    Attributes:
+        entity: whose.
+        parameter: of it.
+        cause: `x1000`, `x1/60`, `integer division by 60`, `logarithm`, `sign`, `swapped with <parameter>`, `degC told as K`; or a factor
+            that is no known conversion, such as `x20`.
+        known: whether the cause is more than a factor of no meaning.
+        start: its first value.
+        end: exclusive.
+        factor: by which the level has changed; null where no factor tells it.
+        together: other parameters of the entity that moved the same way, where they tell of business rather than of a unit.
+    """
+
+    entity: str
+    parameter: str
+    cause: str
+    known: bool
+    start: datetime
+    end: datetime
+    factor: float | None
+    together: tuple[str, ...] = ()
+
+
+def diagnose(profile: Profile, *, grid: pl.DataFrame, factor: float, temperatures: frozenset[str] = frozenset()) -> tuple[Diagnosis, ...]:
+    """Every series that left its past in a way that an error of arithmetic explains, or by `factor` or more; sorted.
+
+    Args:
+        profile: of `grid`.
+        grid: looked into again around the beginning of each.
+        factor: the least ratio of a day's level to its past that is taken for a change of unit.
+        temperatures: the parameters that are told in degrees.
+    """
+    formed = forms.find(profile, temperatures=temperatures)
+    found = [
+        _of_shift(shift, grid=grid, formed=formed, cadence=profile.cadence) for shift in shifts.find(profile, grid=grid, factor=factor)
+    ]
+    told = {(each.entity, each.parameter) for each in found}
+    others = (_of_form(form, grid=grid, cadence=profile.cadence) for form in formed if (form.entity, form.parameter) not in told)
+    found += [each for each in others if each is not None]
+    return tuple(sorted(filter(partial(_both, among=found), found), key=lambda each: (each.entity, each.parameter, each.start)))
+
+
+def _both(diagnosis: Diagnosis, *, among: Sequence[Diagnosis]) -> bool:
+    """Of swapped columns, whether the other one left its past as well."""
+    if not diagnosis.cause.startswith(SWAPPED):
+        return True
+    other = diagnosis.cause.removeprefix(SWAPPED).strip()
+    return any(
+        (each.entity, each.parameter) == (diagnosis.entity, other) and each.start < diagnosis.end and each.end > diagnosis.start
+        for each in among
+    )
+
+
+def _of_shift(shift: Shift, *, grid: pl.DataFrame, formed: Sequence[Form], cadence: timedelta) -> Diagnosis:
+    before, after = _around(grid, entity=shift.entity, parameter=shift.parameter, start=shift.start, end=shift.end)
+    exact = exact_factor(before, after, near=shift.factor)
+    same = [form for form in formed if (form.entity, form.parameter) == (shift.entity, shift.parameter)]
+    beside = [form for form in same if form.start - LOOKED_AT < shift.end and form.end + LOOKED_AT > shift.start]
+    if exact is not None:
+        cause, known = called(exact), True
+    elif beside and beside[0].cause.startswith(SWAPPED):
+        cause, known = beside[0].cause, True
+    elif shift.factor < 1 and (lost := lost_remainder(before, after)) is not None:
+        cause, known = f"integer division by {lost:.0f}", True
+    elif beside:
+        cause, known = beside[0].cause, True
+    else:
+        size = max(shift.factor, 1 / shift.factor)
+        nearest = min(CONVERSIONS, key=lambda told: abs(np.log(size / told)))
+        known = conversion(shift.factor) is not None
+        cause = called((nearest if shift.factor > 1 else 1 / nearest) if known else shift.factor)
+    spans = [_span(form, grid=grid, cadence=cadence) for form in beside if form.cause == cause]
+    return Diagnosis(
+        entity=shift.entity,
+        parameter=shift.parameter,
+        cause=cause,
+        known=known,
+        start=min([shift.start, *(start for start, _ in spans)]),
+        end=shift.end,
+        factor=shift.factor,
+        together=shift.together,
+    )
+
+
+def exact_factor(before: Floats, after: Floats, *, near: float) -> float | None:
+    """The conversion by which values have the digits again that they had before; null where the digits tell nothing.
+
+    >>> exact_factor(np.array([3.1, 4.7, 12.0]), np.array([3174.4, 4812.8, 12390.4]), near=1010.0)
+    1024.0
+    """
+    digits = _digits(before)
+    if digits is None or not len(after):
+        return None
+    candidates = [size if near > 1 else 1 / size for size in CONVERSIONS]
+    fitting = [told for told in candidates if abs(np.log(near / told)) <= WIDE and _on_grid(after / told, digits=digits)]
+    finest = _digits(after)
+    if not fitting or (near < 1 and finest is not None and finest <= digits):
+        return None  # a quotient has more digits than what was divided
+    return min(fitting, key=lambda told: abs(np.log(near / told)))
+
+
+def lost_remainder(before: Floats, after: Floats) -> float | None:
+    """The conversion that values were divided by, where only whole numbers are left; null where it was none."""
+    if _digits(before) is None or _digits(after) != 0 or before.mean() <= 0:
+        return None
+    size = before.mean() / (after.mean() + 0.5)  # half a step is lost on average
+    nearest = min(CONVERSIONS, key=lambda told: abs(np.log(size / told)))
+    return nearest if abs(np.log(size / nearest)) <= WIDE + np.log1p(NEAR) else None
+
+
+def _digits(values: Floats) -> int | None:
+    """How many decimals the values have, if they are so few that they were told that way."""
+    return next((digits for digits in range(DIGITS) if _on_grid(values, digits=digits)), None) if len(values) else None
+
+
+def _on_grid(values: Floats, *, digits: int) -> bool:
+    scaled = values * 10.0**digits
+    away = np.abs(scaled - np.round(scaled))
+    return bool(np.mean(away <= 1e-6 * np.maximum(1.0, np.abs(scaled) * 1e-6)) >= ON_THE_GRID)
+
+
+def _around(grid: pl.DataFrame, *, entity: str, parameter: str, start: datetime, end: datetime) -> tuple[Floats, Floats]:
+    """The values of a week before the beginning, and of a week after it."""
+    rows = grid.filter(pl.col(ENTITY) == entity, pl.col(AT) >= start - LOOKED_AT, pl.col(AT) < start + LOOKED_AT, pl.col(AT) < end)
+    value = pl.col(parameter).cast(pl.Float64)
+    told = rows.filter(value.is_finite())
+    before, after = (told.filter(side).select(value).to_series().to_numpy() for side in (pl.col(AT) < start, pl.col(AT) >= start))
+    return before, after
+
+
+def _of_form(form: Form, *, grid: pl.DataFrame, cadence: timedelta) -> Diagnosis | None:
+    """Null where it is a suspicion that the values' digits do not confirm."""
+    start, end = _span(form, grid=grid, cadence=cadence)
+    before, after = _around(grid, entity=form.entity, parameter=form.parameter, start=start, end=end)
+    if form.weak and (_digits(before) is None or _digits(before) == _digits(after)):
+        return None
+    cause = form.cause
+    if cause.startswith("x1/") and (lost := lost_remainder(before, after)) is not None:
+        cause = f"integer division by {lost:.0f}"
+    return Diagnosis(entity=form.entity, parameter=form.parameter, cause=cause, known=True, start=start, end=end, factor=None)
+
+
+def _span(form: Form, *, grid: pl.DataFrame, cadence: timedelta) -> tuple[datetime, datetime]:
+    """The instant from which on, and the one up to which, most values are nearer to what the error makes of the past than to the past."""
+    day = timedelta(days=1)
+    near = pl.col(AT).is_between(form.start - 2 * day, form.end + day, closed="left")
+    value, zero = pl.col(form.parameter), form.cause == ALL_ZERO
+    rows = grid.filter(pl.col(ENTITY) == form.entity, near, value.is_finite() & ((value != 0) | zero)).sort(AT)
+    hour = (rows[AT].dt.epoch("us") // HOUR_US % 24).to_numpy()
+    values = rows[form.parameter].to_numpy()
+    closer = values == 0 if zero else _away(values, form.told[hour]) < _away(values, form.past[hour])
+    sides = np.where(closer, 1, -1)
+    at = rows[AT]
+    begin, finish = np.flatnonzero((at < form.start + day).to_numpy()), np.flatnonzero((at >= form.end - day).to_numpy())
+    if not len(begin) or not len(finish):
+        return form.start, form.end
+    first = begin[np.argmax(np.cumsum(sides[begin][::-1])[::-1])]
+    last = finish[len(finish) - 1 - np.argmax(np.cumsum(sides[finish])[::-1])]
+    return at[int(first)], at[int(last)] + cadence
+
+
+def _away(values: Floats, expected: Floats) -> Floats:
+    """How far values are from what is expected, in logarithms; another sign is as far as can be."""
+    with np.errstate(all="ignore"):
+        away = np.abs(np.log(np.abs(values) / np.abs(expected)))
+    return np.where(np.isfinite(away) & (np.sign(values) == np.sign(expected)), away, 99.0)
+
+
+def alike(diagnosis: Diagnosis, others: Sequence[Diagnosis]) -> frozenset[str]:
+    """The entities that have the same error of the same parameter since the same time, this one included."""
+    return frozenset(
+        each.entity
+        for each in others
+        if (each.parameter, each.cause) == (diagnosis.parameter, diagnosis.cause) and abs(each.start - diagnosis.start) <= AT_ONCE
+    )
+
+
+def explained(struck: frozenset[str], *, everyone: Sequence[str], keys: Sequence[str]) -> str:
+    """The fewest labels that say who is struck and nobody else.
+
+    Args:
+        struck: entities, their keys joined by `/`.
+        everyone: all entities.
+        keys: what their keys are called.
+
+    >>> everyone = ["acme/eu", "acme/us", "bolt/eu", "bolt/us", "corn/eu"]
+    >>> explained(frozenset({"acme/eu", "acme/us"}), everyone=everyone, keys=["customer", "region"])
+    'customer acme'
+    >>> explained(frozenset({"acme/eu", "bolt/eu", "corn/eu"}), everyone=everyone, keys=["customer", "region"])
+    'region eu'
+    >>> explained(frozenset({"acme/eu", "bolt/us"}), everyone=everyone, keys=["customer", "region"])
+    'acme/eu, bolt/us'
+    """
+    if len(struck) > 1 and struck == frozenset(everyone):
+        return "everyone"
+    for place, key in enumerate(keys) if len(struck) > 1 and len(keys) > 1 else ():
+        labels = {entity.split("/")[place] for entity in struck}
+        if frozenset(entity for entity in everyone if entity.split("/")[place] in labels) == struck and len(labels) < len(struck):
+            return f"{key} {', '.join(sorted(labels))}"
+    return ", ".join(sorted(struck))
