@@ -57,6 +57,7 @@ def check_tensor(
     name: str = "tensors",
     entities: pl.DataFrame | None = None,
     unfitting: Literal["stop", "warn"] = "stop",
+    stale: pl.DataFrame | None = None,
 ) -> CheckReport:
     """Whether the panel is what the scales make of the grid.
 
@@ -70,8 +71,9 @@ def check_tensor(
         entities: ENTITIES; without them the newcomer flag is not checked.
         unfitting: what a mean other than 0 or a deviation other than 1 over training does. Scales that were fitted on this very panel must
             fit; those of an earlier release drift away, which is a reason to retrain and none to stop.
+        stale: SCALES of an earlier release, so that their use by mistake can be named.
     """
-    statistics = tensor_profile.measure(panel, scales=scales, grid=grid, contract=contract, entities=entities)
+    statistics = tensor_profile.measure(panel, scales=scales, grid=grid, contract=contract, entities=entities, stale=stale)
     return _run(statistics, asked=[*_of_tensors(contract, newcomers=entities is not None, unfitting=unfitting)], folder=folder, name=name)
 
 
@@ -189,7 +191,9 @@ def _of_tensors(contract: Contract, *, newcomers: bool, unfitting: Literal["stop
         yield expectations.ExpectFiniteTensor(column=name, description="All values are finite.")
         yield expectations.ExpectZeroWhereUnobserved(column=name, description="The value is 0 where nothing was observed.")
         yield expectations.ExpectRoundTrip(column=name, description="Value x deviation + mean is what came in.")
-        yield expectations.ExpectOwnScale(column=name, description="Every entity was scaled with its own mean and deviation, once.")
+        yield expectations.ExpectOwnScale(
+            column=name, unfitting=unfitting, description="Every entity was scaled with its own mean and deviation, once."
+        )
 
 
 def _run(frame: pl.DataFrame, *, asked: Sequence[Expectation], folder: Path, name: str) -> CheckReport:

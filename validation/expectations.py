@@ -318,9 +318,11 @@ class ExpectRoundTrip(_OfTensors, ColumnAggregateExpectation):
 class ExpectOwnScale(_OfTensors, ColumnAggregateExpectation):
     """Scaled once, with the entity's own mean and deviation."""
 
+    unfitting: Severity
+
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `tensor_judgements.wrong_scale`."""
-        return tensor_judgements.wrong_scale(metrics[FRAME], parameter=self.column)
+        return tensor_judgements.wrong_scale(metrics[FRAME], parameter=self.column, unfitting=self.unfitting)
 
 
 class ExpectCalendar(_OfTensors, BatchExpectation):

@@ -1,10 +1,12 @@
 """What a panel holds, in numbers: a row per entity and parameter, per calendar feature, and per entity's newcomer flag. Nothing is judged.
 
-Scaled values are undone with the scales that were fitted and held against the grid they came from; nothing of the scaling code is used.
+Scaled values are undone with the scales that were fitted and held against the grid they came from, and the scales against the training
+values of that grid; nothing of the scaling code is used. What is not as it should be is looked into once more: `tensor_causes`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +15,10 @@ from numpy.typing import NDArray
 
 from telemetry.contract import Contract
 from telemetry.panel import CALENDAR, Panel, Part
+from telemetry.scaling import FULL_WEIGHT_DAYS
 from telemetry.schema import AT, COUNT, ENTITY, FIRST_SEEN, KIND, MEAN, PARAMETER, SD, TIME, Schema
+from validation import tensor_causes
+from validation.tensor_causes import ROUND_TRIP, Cause, Constants, Known
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -35,35 +40,31 @@ TENSORS: Final[Schema] = {
     MEAN: pl.Float64,
     SD: pl.Float64,
     "not_finite": pl.Int64,
+    "overflow": pl.Int64,
     "stray": pl.Int64,
     "unlike_grid": pl.Int64,
-    "applied": pl.String,
+    "cause": pl.String,
+    "of": pl.String,
     "lowest": pl.Float64,
     "highest": pl.Float64,
 }
-"""`steps, mean, sd`: of the scaled values observed in training. `not_finite`: values that are no number. `stray`: values other than 0 where
-nothing was observed. `unlike_grid`: values that differ from what they are made of. `applied`: whose scale they seem to be made with.
+"""`steps, mean, sd`: of the scaled values observed in training. `not_finite`: values that are no number; `overflow`: of these, those too
+large for 16 bits. `stray`: values other than 0 where nothing was observed. `unlike_grid`: values that differ from what they are made of.
+`cause, of`: what was done instead of scaling, as of `tensor_causes.Cause`; with `unlike_grid` 0 the scale itself is at fault.
 `start, end`: the whole time line, or what differs."""
 
-ROUND_TRIP: Final = 1e-6
-"""Of value, mean and deviation together: 32-bit floats keep some 7 digits."""
-FITTED_ROWS: Final = 2000
-ALIKE: Final = 1e-3
-"""How near, in deviations, fitted constants must be to known ones to be taken for them."""
-TWICE: Final = "itself, twice"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Scales:
-    """f64[entity, parameter] each; NaN where there is no scale."""
-
-    mean: Floats
-    sd: Floats
-    count: NDArray[np.int64]
+LARGEST_HALF: Final = 65504.0
+"""The largest 16-bit float."""
 
 
 def measure(
-    panel: Panel, *, scales: pl.DataFrame, grid: pl.LazyFrame, contract: Contract, entities: pl.DataFrame | None = None
+    panel: Panel,
+    *,
+    scales: pl.DataFrame,
+    grid: pl.LazyFrame,
+    contract: Contract,
+    entities: pl.DataFrame | None = None,
+    stale: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """TENSORS.
 
@@ -73,34 +74,98 @@ def measure(
         grid: rows of `grid_schema`, from which it should have been made.
         contract: how long an entity is a newcomer.
         entities: ENTITIES; without them the newcomer flag is not looked at.
+        stale: SCALES of an earlier release, to tell whether these were used by mistake.
     """
     constants = _constants(scales, panel=panel)
-    told = _scaled(panel, scales=constants, grid=grid) + _calendar(panel)
+    earlier = None if stale is None else _constants(stale, panel=panel)
+    full_weight = int(FULL_WEIGHT_DAYS * 86_400 / contract.time.cadence_seconds)
+    told = _scaled(panel, scales=constants, stale=earlier, grid=grid, full_weight=full_weight) + _calendar(panel)
     if entities is not None:
         told += _newcomer(panel, entities=entities, contract=contract)
     return pl.DataFrame(told, schema=TENSORS)
 
 
-def _constants(scales: pl.DataFrame, *, panel: Panel) -> _Scales:
+def _constants(scales: pl.DataFrame, *, panel: Panel) -> Constants:
+    """By entity and parameter; an entity without a scale has the median of all, as it is served."""
     shape = (len(panel.entities), len(panel.parameters))
     order = pl.DataFrame({ENTITY: panel.entities}).join(pl.DataFrame({PARAMETER: panel.parameters}), how="cross")
+    usual = scales.group_by(PARAMETER).agg(pl.col(MEAN).median().alias("usual_mean"), pl.col(SD).median().alias("usual_sd"))
     rows = order.join(scales, on=[ENTITY, PARAMETER], how="left", maintain_order="left")
-    return _Scales(
-        mean=rows.get_column(MEAN).fill_null(np.nan).to_numpy().reshape(shape),
-        sd=rows.get_column(SD).fill_null(np.nan).to_numpy().reshape(shape),
+    rows = rows.join(usual, on=PARAMETER, how="left", maintain_order="left")
+    return Constants(
+        mean=rows.select(pl.coalesce(MEAN, "usual_mean", 0.0)).to_series().to_numpy().reshape(shape),
+        sd=rows.select(pl.coalesce(SD, "usual_sd", 1.0)).to_series().to_numpy().reshape(shape),
         count=rows.get_column(COUNT).fill_null(0).to_numpy().reshape(shape),
     )
 
 
-def _scaled(panel: Panel, *, scales: _Scales, grid: pl.LazyFrame) -> list[Row]:
+def _scaled(panel: Panel, *, scales: Constants, stale: Constants | None, grid: pl.LazyFrame, full_weight: int) -> list[Row]:
     rows = grid.select(ENTITY, AT, *panel.parameters).filter(pl.col(ENTITY).is_in(panel.entities)).collect(engine="in-memory")
     by_entity = {str(key[0]): part for key, part in rows.partition_by(ENTITY, as_dict=True).items()}
     none = rows.clear()
-    return [
-        row
-        for index, entity in enumerate(panel.entities)
-        for row in _of_entity(panel, index=index, scales=scales, raw=_dense(by_entity.get(entity, none), panel=panel))
-    ]
+
+    def raw_of(index: int) -> Floats:
+        return _dense(by_entity.get(panel.entities[index], none), panel=panel)
+
+    every = range(len(panel.entities))
+    measured = [_of_entity(panel, index=index, scales=scales, raw=raw_of(index)) for index in every]
+    known = Known(
+        panel=panel,
+        scales=scales,
+        trained=_stacked([trained for _, trained, _ in measured]),
+        whole=_stacked([whole for _, _, whole in measured]),
+        stale=stale,
+        full_weight=full_weight,
+    )
+    moments = _moments(rows, panel=panel)
+    for index, (told, _, _) in enumerate(measured):
+        if odd := [p for p, row in enumerate(told) if row["unlike_grid"] or _unfitting(known, index=index, parameter=p)]:
+            _explain(told, known=known, index=index, odd=odd, raw=raw_of(index), moments=moments)
+    return [row for told, _, _ in measured for row in told]
+
+
+def _stacked(rows: list[Floats]) -> Constants:
+    """From f64[3, parameter] of each entity."""
+    mean, sd, count = np.stack(rows, axis=1)
+    return Constants(mean=mean, sd=sd, count=count.astype(np.int64))
+
+
+def _unfitting(known: Known, *, index: int, parameter: int) -> bool:
+    """Whether the scale is another than that of the training values."""
+    mean, sd = (getattr(known.scales, name)[index, parameter] for name in ("mean", "sd"))
+    own_mean, own_sd = (getattr(known.trained, name)[index, parameter] for name in ("mean", "sd"))
+    return not (abs(own_mean - mean) <= ROUND_TRIP * sd and abs(own_sd - sd) <= ROUND_TRIP * sd)
+
+
+def _explain(
+    told: list[Row], *, known: Known, index: int, odd: list[int], raw: Floats, moments: Callable[[int], tuple[Floats, Floats]]
+) -> None:
+    """Tell the cause in those rows of an entity that are odd."""
+    values, observed = known.panel.values[index], known.panel.observed[index]
+    unlike = _unlike_grid(values, observed=observed, raw=raw, mean=known.scales.mean[index], sd=known.scales.sd[index])
+    for p in odd:
+        cause = (
+            tensor_causes.of_values(known, index=index, parameter=p, raw=raw, unlike=unlike[:, p], moments=moments)
+            if unlike[:, p].any()
+            else tensor_causes.of_scale(known, index=index, parameter=p, raw=raw[:, p])
+        )
+        told[p] |= {"cause": cause.kind, "of": cause.of}
+
+
+def _moments(rows: pl.DataFrame, *, panel: Panel) -> Callable[[int], tuple[Floats, Floats]]:
+    """Mean and deviation over all entities at each step, f64[T] each, by the parameter's index."""
+
+    @cache
+    def of(parameter: int) -> tuple[Floats, Floats]:
+        value = pl.col(panel.parameters[parameter])
+        by_time = rows.group_by(AT).agg(value.mean().alias(MEAN), value.std(ddof=0).alias(SD))
+        step = (by_time.get_column(AT).dt.epoch("us").to_numpy() - panel.start_us) // (panel.cadence_seconds * 1_000_000)
+        within = (step >= 0) & (step < panel.steps)
+        found = np.full((2, panel.steps), np.nan)
+        found[:, step[within]] = by_time.select(pl.col(MEAN, SD).fill_null(np.nan)).to_numpy()[within].T
+        return found[0], found[1]
+
+    return of
 
 
 def _dense(rows: pl.DataFrame, *, panel: Panel) -> Floats:
@@ -112,8 +177,8 @@ def _dense(rows: pl.DataFrame, *, panel: Panel) -> Floats:
     return raw
 
 
-def _of_entity(panel: Panel, *, index: int, scales: _Scales, raw: Floats) -> list[Row]:
-    """The rows of one entity, over all its parameters at once."""
+def _of_entity(panel: Panel, *, index: int, scales: Constants, raw: Floats) -> tuple[list[Row], Floats, Floats]:
+    """The rows of one entity, over all its parameters at once; mean, deviation and count of its grid in training and in all, f64[3, P]."""
     values, observed = panel.values[index], panel.observed[index]
     finite = np.isfinite(values)
     trained = (panel.part[index] == Part.TRAIN)[:, None] & observed & finite
@@ -123,7 +188,9 @@ def _of_entity(panel: Panel, *, index: int, scales: _Scales, raw: Floats) -> lis
     sd = np.sqrt(squares.sum(axis=0, dtype=np.float64) / np.maximum(steps, 1))
     unlike = _unlike_grid(values, observed=observed, raw=raw, mean=scales.mean[index], sd=scales.sd[index])
     stray = (~observed & (values != 0)).sum(axis=0)
-    return [
+    with np.errstate(invalid="ignore"):
+        overflow = (np.isinf(values) & (np.abs((raw - scales.mean[index]) / scales.sd[index]) > LARGEST_HALF)).sum(axis=0)
+    rows: list[Row] = [
         {
             KIND: SCALED,
             ENTITY: panel.entities[index],
@@ -136,14 +203,24 @@ def _of_entity(panel: Panel, *, index: int, scales: _Scales, raw: Floats) -> lis
             MEAN: float(mean[p]),
             SD: float(sd[p]),
             "not_finite": int((~finite[:, p]).sum()),
+            "overflow": int(overflow[p]),
             "stray": int(stray[p]),
             "unlike_grid": int(unlike[:, p].sum()),
-            "applied": _applied(values[:, p], raw=raw[:, p], parameter=p, index=index, scales=scales, panel=panel)
-            if unlike[:, p].any()
-            else panel.entities[index],
+            "cause": "",
+            "of": "",
         }
         for p, parameter in enumerate(panel.parameters)
     ]
+    return rows, _of_grid(raw, where=panel.part[index] == Part.TRAIN), _of_grid(raw, where=panel.part[index] >= 0)
+
+
+def _of_grid(raw: Floats, *, where: Flags) -> Floats:
+    """Mean, deviation and count of each parameter's observed values: f64[3, P]; 0 where there is none."""
+    seen = where[:, None] & np.isfinite(raw)
+    count = seen.sum(axis=0)
+    mean = np.where(seen, raw, 0).sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(seen, raw - mean, 0) ** 2
+    return np.stack([mean, np.sqrt(squares.sum(axis=0) / np.maximum(count, 1)), count])
 
 
 def _unlike_grid(values: NDArray[np.float32], *, observed: Flags, raw: Floats, mean: Floats, sd: Floats) -> Flags:
@@ -151,28 +228,14 @@ def _unlike_grid(values: NDArray[np.float32], *, observed: Flags, raw: Floats, m
     known = np.isfinite(raw)
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is counted on its own
         error = np.abs(values * sd + mean - raw)
-        unlike = ~(error <= ROUND_TRIP * (np.abs(raw) + np.abs(mean) + sd))
+        unlike = ~(error <= tensor_causes.lost_digits(raw, mean=mean, sd=sd))
     return np.asarray((known != observed) | (known & unlike))
-
-
-def _applied(values: NDArray[np.float32], *, raw: Floats, parameter: int, index: int, scales: _Scales, panel: Panel) -> str:
-    """Whose scale turns the grid's values into these, by a straight line through some of them; empty where it is nobody's."""
-    known = np.flatnonzero(np.isfinite(raw) & np.isfinite(values))
-    some = known[:: max(1, len(known) // FITTED_ROWS)]
-    if len(some) < 2 or np.ptp(values[some]) == 0:
-        return ""
-    sd, mean = np.polyfit(values[some].astype(np.float64), raw[some], 1)
-    own_mean, own_sd = scales.mean[index, parameter], scales.sd[index, parameter]
-    known_scales = [*zip(panel.entities, scales.mean[:, parameter], scales.sd[:, parameter], strict=True)]
-    for name, known_mean, known_sd in [*known_scales, (TWICE, own_mean + own_mean * own_sd, own_sd**2)]:
-        if abs(sd - known_sd) <= ALIKE * known_sd and abs(mean - known_mean) <= ALIKE * known_sd:
-            return name
-    return ""
 
 
 def _calendar(panel: Panel) -> list[Row]:
     expected = _expected_calendar(panel)
     unlike = ~(np.abs(panel.calendar - expected) <= 1e-5)
+    hours = tensor_causes.zone(panel, expected=lambda ahead: _expected_calendar(panel, ahead_minutes=ahead)) if unlike.any() else ""
     return [
         {
             KIND: CALENDAR_KIND,
@@ -180,6 +243,7 @@ def _calendar(panel: Panel) -> list[Row]:
             **_period(unlike[:, c] if unlike[:, c].any() else ~unlike[:, c], panel=panel),
             "not_finite": int((~np.isfinite(panel.calendar[:, c])).sum()),
             "unlike_grid": int(unlike[:, c].sum()),
+            "of": hours,
             "lowest": float(np.nan_to_num(panel.calendar[:, c]).min()),
             "highest": float(np.nan_to_num(panel.calendar[:, c]).max()),
         }
@@ -187,10 +251,10 @@ def _calendar(panel: Panel) -> list[Row]:
     ]
 
 
-def _expected_calendar(panel: Panel) -> Floats:
+def _expected_calendar(panel: Panel, *, ahead_minutes: int = 0) -> Floats:
     """f64[T, 8]: sine and cosine of the shares of hour, day, week and month that are gone, from the clock alone."""
     step = np.timedelta64(panel.cadence_seconds, "s")
-    at = np.datetime64(panel.start_us, "us") + np.arange(panel.steps) * step
+    at = np.datetime64(panel.start_us, "us") + np.timedelta64(ahead_minutes, "m") + np.arange(panel.steps) * step
     day, month = at.astype("datetime64[D]"), at.astype("datetime64[M]")
     minute = (at - at.astype("datetime64[h]")) // np.timedelta64(1, "m") / 60
     of_day = (at - day) // np.timedelta64(1, "m") / 1440
@@ -214,7 +278,8 @@ def _newcomer(panel: Panel, *, entities: pl.DataFrame, contract: Contract) -> li
         young = (at >= since) & (at < until) & (contract.newcomer.since_start or seen != began)
         unlike = panel.newcomer[index] != young
         period = _period(unlike if unlike.any() else ~unlike, panel=panel)
-        rows.append({KIND: NEWCOMER_KIND, ENTITY: entity, **period, "unlike_grid": int(unlike.sum())})
+        cause = tensor_causes.newcomer(panel.newcomer[index], young=young) if unlike.any() else Cause()
+        rows.append({KIND: NEWCOMER_KIND, ENTITY: entity, **period, "unlike_grid": int(unlike.sum()), "cause": cause.kind, "of": cause.of})
     return rows
 
 

@@ -12,6 +12,8 @@ from telemetry.scaling import fit
 from telemetry.schema import AT, COHORT, ENTITIES, ENTITY, FIRST_SEEN, LABELS, LAST_SEEN, MEAN, PARAMETER, SD
 from telemetry.windows import cuts, panel
 from tests.validation.grids import contract, day, grid
+from validation import tensor_judgements as judgements
+from validation.findings import Finding, Severity
 from validation.tensor_profile import measure
 
 
@@ -23,9 +25,23 @@ class Scaled:
     scales: pl.DataFrame
     grid: pl.DataFrame
     entities: pl.DataFrame
+    stale: pl.DataFrame | None = None
 
     def statistics(self) -> pl.DataFrame:
-        return measure(self.panel, scales=self.scales, grid=self.grid.lazy(), contract=contract(), entities=self.entities)
+        return measure(self.panel, scales=self.scales, grid=self.grid.lazy(), contract=contract(), entities=self.entities, stale=self.stale)
+
+    def findings(self, *, unfitting: Severity = "stop") -> list[Finding]:
+        """Of all judgements, as the suite asks them."""
+        told, found = self.statistics(), list[Finding]()
+        asked = {"full_weight": judgements.full_weight_steps(contract()), "tolerance": 0.01, "severity": unfitting}
+        for name in contract().names:
+            found += judgements.off_mean(told, parameter=name, **asked)
+            found += judgements.off_deviation(told, parameter=name, **asked)
+            found += judgements.not_finite(told, parameter=name)
+            found += judgements.stray(told, parameter=name)
+            found += judgements.unlike_grid(told, parameter=name)
+            found += judgements.wrong_scale(told, parameter=name, unfitting=unfitting)
+        return [*found, *judgements.odd_calendar(told), *judgements.odd_newcomers(told, days=contract().newcomer.days)]
 
     def spoiled(self, **arrays: NDArray[Any]) -> "Scaled":
         return replace(self, panel=replace(self.panel, **arrays))
@@ -53,6 +69,11 @@ def scaled() -> Scaled:
         .sort(ENTITY)
         .select(*ENTITIES)
     )
+    return made_of(frame, entities=entities)
+
+
+def made_of(frame: pl.DataFrame, *, entities: pl.DataFrame) -> Scaled:
+    """The panel of a grid, scaled as it should be."""
     parts = cuts(frame.lazy(), contract=contract())
     scales = fit(frame.lazy(), contract=contract(), entities=entities, cuts=parts)
     labels = pl.DataFrame(schema=LABELS)
