@@ -62,6 +62,26 @@ SD: Final = "sd"
 COUNT: Final = "count"
 THRESHOLD: Final = "threshold"
 
+DAY: Final = "day"
+"""A date, UTC."""
+RUN: Final = "run"
+OBSERVATIONS: Final = "n"
+NULL_SHARE: Final = "null_share"
+ZERO_SHARE: Final = "zero_share"
+LEAST: Final = "min"
+Q01: Final = "q01"
+Q25: Final = "q25"
+MEDIAN: Final = "median"
+Q75: Final = "q75"
+Q99: Final = "q99"
+GREATEST: Final = "max"
+DISTINCT: Final = "distinct"
+SPREAD: Final = "spread"
+"""The third quartile less the first."""
+DAYS: Final = "days"
+EFFECT: Final = "effect"
+DRIFTED: Final = "drifted"
+
 TIME: Final = pl.Datetime("us", "UTC")
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -127,6 +147,31 @@ INCIDENTS: Final[Schema] = {
     TARGET: pl.String,
     RELEASE: pl.String,
 }
+PROFILES: Final[Schema] = {
+    ENTITY: pl.String,
+    PARAMETER: pl.String,
+    DAY: pl.Date,
+    OBSERVATIONS: pl.Int64,
+    NULL_SHARE: pl.Float64,
+    ZERO_SHARE: pl.Float64,
+    **dict.fromkeys((LEAST, Q01, Q25, MEDIAN, Q75, Q99, GREATEST, MEAN, SD), pl.Float64),
+    DISTINCT: pl.Int64,
+}
+"""What a parameter of an entity was on a day: how many finite values; of the day's steps, the share without one; of the values, the share
+that is zero; then of the values (null where there is none; `sd` where there is only one). Canonical units."""
+STORED_PROFILES: Final[Schema] = {**PROFILES, RUN: pl.String, AT: TIME}
+"""The table of them: a day that is told otherwise than before is one row more, with the run that found it and when that was."""
+_RATIOS: Final = tuple(f"{what}_{whose}" for what in (MEDIAN, SPREAD) for whose in ("past", COHORT, "champion"))
+COMPARED: Final[Schema] = {ENTITY: pl.String, PARAMETER: pl.String, DAY: pl.Date, **dict.fromkeys(_RATIOS, pl.Float64)}
+"""Natural logarithms of a day's median and spread over those of the entity's own past, of the others of its cohort, of the champion's
+training; null where one of the two is unknown, is zero, or has the other's sign reversed."""
+DRIFT: Final[Schema] = {
+    ENTITY: pl.String,
+    PARAMETER: pl.String,
+    **dict.fromkeys((MEDIAN, f"{MEDIAN}_champion", f"{SD}_champion", EFFECT), pl.Float64),
+    DRIFTED: pl.Boolean,
+}
+"""How far the last days' median is from that of the champion's training, in deviations of that training."""
 
 
 def conform(frame: pl.DataFrame, schema: Schema, *, name: str) -> pl.DataFrame:
