@@ -1,12 +1,14 @@
 """Check: the contract's suites over the raw grid, before anything is scaled. What fails stops the run and is named."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 from prefect import flow, task
 
+from flows import profiles
 from flows.artifacts import tell_table
 from flows.exhibits import FINDING, FINDING_SERIES, VALUE
 from flows.ingest import ingest_stage
@@ -26,17 +28,19 @@ DRAWN: Final = 4
 
 @task(name="check raw grid", **ONCE)
 def check_grid(*, contract: str, folder: str, until: datetime | None = None) -> CheckReport:
-    """The raw suite over the whole grid; Data Docs go to `folder`."""
+    """The raw suite over the whole grid; Data Docs go to `folder`, the profiles of its days to the lake."""
     from validation import docs  # Great Expectations takes seconds to import
     from validation.checks import check_raw
 
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
-    grid = lake_of(declared, settings=settings).grid(contract=declared, until=until)
+    lake = lake_of(declared, settings=settings)
+    grid = lake.grid(contract=declared, until=until)
     report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
     docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))
-    return report
+    drifted = profiles.keep(lake, grid=grid, contract=declared, run=Path(folder).name, at=datetime.now(UTC), settings=settings)
+    return replace(report, findings=(*report.findings, *drifted))
 
 
 def _leave(report: CheckReport, *, grid: pl.LazyFrame, folder: Path) -> None:

@@ -31,6 +31,7 @@ TABLES: Final = (
     "coverage",
     "incidents",
     "scored",
+    "profiles",
     "releases",
 )
 MOST_FILES_A_DAY: Final = 4
@@ -119,6 +120,7 @@ def retain(lake: Lake, *, contract: Contract, now: datetime) -> dict[str, int]:
         "scores": f'"{AT}" < {_instant(now, kept.scores_days)}',
         "coverage": f'"{AT}" < {_instant(now, kept.scores_days)}',
         "incidents": f'"{END}" < {_instant(now, kept.scores_days)}',
+        "profiles": f"{DAY} < '{_day(now, kept.scores_days)}'",
         "quarantine": f'"{AT}" < {_instant(now, kept.quarantine_days)}',
     }
     removed = {name: gone for name, where in old.items() if (gone := lake.remove(name, where=where))}

@@ -33,6 +33,8 @@ ADVICE: Final = {
     "to be done: it counts as departed after newcomer.departed_days.",
     "rule": "Look at the examples at the source: one of the two parameters is told wrongly there, or in another unit. If such values are "
     "possible, give the rule a tolerance in the contract, or take it out.",
+    "drift": "Look whether the change is real and stays. If it does, learn anew: tidewatch retrain. If it is a mistake at the sender, have "
+    "the period sent again.",
     **dict.fromkeys(
         OF_TENSORS, "Keep this page and show it to who maintains the pipeline: the telemetry is sound, its preparation is not."
     ),
