@@ -37,7 +37,7 @@ CROSSED: Final = 0.2
 """The same for columns that are swapped, where two must fit at once; or `CROSSED_NOISES` times the noise."""
 CROSSED_NOISES: Final = 3.0
 MIRRORED: Final = 1.5
-"""The farthest from its past, in logarithms, that a value of the other sign may be."""
+"""The farthest from its past, in logarithms, that a value of the other sign may be; degrees may be below zero."""
 BETTER: Final = 4.0
 """So many times nearer must the form be than the plain past."""
 MOSTLY: Final = 0.9
@@ -66,6 +66,7 @@ class Form:
         cause: what was done: `logarithm`, `sign`, `swapped with <parameter>`, or which temperature was told as which.
         start: midnight of the first day that it explains.
         end: of the last one, exclusive.
+        distance: in logarithms, from what it makes of the past, on the day that it explains best.
         weak: whether it is a suspicion only: the plain past is not that far away.
         past: f64[24], what the hours of such a day would be without it.
         told: f64[24], what it makes of them.
@@ -76,6 +77,7 @@ class Form:
     cause: str
     start: datetime
     end: datetime
+    distance: float
     weak: bool
     past: Floats = field(compare=False, repr=False)
     told: Floats = field(compare=False, repr=False)
@@ -112,8 +114,7 @@ def find(profile: Profile, *, temperatures: frozenset[str] = frozenset()) -> tup
     hours = arrange(profile)
     if not hours.entities:
         return ()
-    found = [form for entity in range(len(hours.entities)) for form in _of_entity(hours, entity=entity, temperatures=temperatures)]
-    return tuple(sorted(found, key=lambda form: (form.entity, form.parameter, form.start)))
+    return tuple(sorted(_over_days(hours, temperatures=temperatures), key=lambda form: (form.entity, form.parameter, form.start)))
 
 
 def arrange(profile: Profile) -> Hours:
@@ -133,41 +134,47 @@ def arrange(profile: Profile) -> Hours:
     return Hours(entities=entities, parameters=parameters, first_day=first_day, level=level)
 
 
-def _of_entity(hours: Hours, *, entity: int, temperatures: frozenset[str]) -> Iterator[Form]:
-    """Day by day: what explains it, and what becomes of the past; the days of an error never become part of it."""
-    level = hours.level[entity]
+def _over_days(hours: Hours, *, temperatures: frozenset[str]) -> Iterator[Form]:
+    """Day by day: what explains each series, and what becomes of its past; the days of an error never become part of it."""
+    names = hours.parameters
+    level = hours.level.reshape(-1, *hours.level.shape[2:])
     count, days, _ = level.shape
     recent = np.full((count, PAST_DAYS, 24), np.nan)
     accepted = np.zeros(count, dtype=np.int64)
     causes = np.full((count, days), "", dtype=object)
+    distance = np.zeros((count, days))
     weak = np.zeros((count, days), dtype=np.bool_)
     past = np.full(level.shape, np.nan)
+    degrees = np.tile([name in temperatures for name in names], len(hours.entities))
     for day in range(days):
         today = level[:, day]
+        told = np.isfinite(today).sum(axis=1)
         pasts = _pasts(recent, week=_same_weekday(level, causes=causes, day=day))
-        known = (accepted >= LEAST_DAYS) & (np.isfinite(today).sum(axis=1) >= LEAST_HOURS)
+        known = (accepted >= LEAST_DAYS) & (told >= LEAST_HOURS)
+        of_day = _Day(today=today, pasts=pasts, recent=recent, known=known, degrees=degrees, names=names)
         before = causes[:, day - 1] if day else causes[:, 0]
-        day_of = _Day(today=today, pasts=pasts, noise=_noise(recent), known=known, seldom_zero=_share(recent == 0, of=recent) <= 1 - MOSTLY)
-        causes[:, day], weak[:, day] = _causes(day_of, before=before, names=hours.parameters, temperatures=temperatures)
+        causes[:, day], distance[:, day], weak[:, day] = _causes(of_day, before=before)
         past[:, day] = pasts[0]
-        accept = np.isfinite(today).any(axis=1) & (causes[:, day] == "")
+        accept = (told > 0) & (causes[:, day] == "")
         recent[accept] = np.concatenate([recent[accept, 1:], today[accept, None]], axis=1)
         accepted += accept
-    for parameter, name in enumerate(hours.parameters):
-        told = np.flatnonzero(np.isfinite(level[parameter]).any(axis=1))
-        for cause, first, last in _runs(causes[parameter, told]):
-            if last > first or last == len(told) - 1:
-                start, end = (midnight(hours.first_day + int(told[place])) for place in (first, last))
-                usual = past[:, int(told[first])]
+    for series in np.flatnonzero((causes != "").any(axis=1)):
+        known_days = np.flatnonzero(np.isfinite(level[series]).any(axis=1))
+        entity, parameter = divmod(int(series), len(names))
+        usual = past[entity * len(names) : (entity + 1) * len(names)]
+        for cause, first, last in _runs(causes[series, known_days]):
+            if last > first or last == len(known_days) - 1:
+                run = known_days[first : last + 1]
                 yield Form(
                     entity=hours.entities[entity],
-                    parameter=name,
+                    parameter=names[parameter],
                     cause=cause,
-                    start=start,
-                    end=end + timedelta(days=1),
-                    weak=bool(weak[parameter, told[first : last + 1]].all()),
-                    past=usual[parameter],
-                    told=_made(cause, usual=usual, names=hours.parameters, parameter=parameter),
+                    start=midnight(hours.first_day + int(run[0])),
+                    end=midnight(hours.first_day + int(run[-1]) + 1),
+                    distance=float(distance[series, run].min()),
+                    weak=bool(weak[series, run].all()),
+                    past=usual[parameter, run[0]],
+                    told=_made(cause, usual=usual[:, run[0]], names=names, parameter=parameter),
                 )
 
 
@@ -183,74 +190,93 @@ def _runs(causes: NDArray[np.object_]) -> Iterator[tuple[str, int, int]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Day:
-    """A day of an entity's series, and what it may be held against.
+    """A day of all series, and what it may be held against.
 
     Attributes:
-        today: f64[series, 24].
+        today: f64[series, 24], the parameters of an entity side by side.
         pasts: f64[series, 24] each, what it may be expected to be like.
-        noise: f64[series], how far, in logarithms, an hour usually is from the same hour of the day before.
+        recent: f64[series, day, 24], the accepted days before.
         known: bool[series], whether enough is known to judge it.
-        seldom_zero: bool[series], of the past.
+        degrees: bool[series], whether it is a temperature.
+        names: of an entity's parameters.
     """
 
     today: Floats
     pasts: list[Floats]
-    noise: Floats
+    recent: Floats
     known: NDArray[np.bool_]
-    seldom_zero: NDArray[np.bool_]
+    degrees: NDArray[np.bool_]
+    names: tuple[str, ...]
 
 
-def _causes(
-    day: _Day, *, before: NDArray[np.object_], names: tuple[str, ...], temperatures: frozenset[str]
-) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """What explains each parameter's day (empty where its past does, or nothing), and whether that is weak.
+def _causes(day: _Day, *, before: NDArray[np.object_]) -> tuple[NDArray[np.object_], Floats, NDArray[np.bool_]]:
+    """What explains each series' day (empty where its past does, or nothing), how nearly, and whether that is weak.
 
     What explained the day `before` needs less to go on.
     """
     causes = np.full(len(day.today), "", dtype=object)
+    best, weak = np.zeros(len(causes)), np.zeros(len(causes), dtype=np.bool_)
     plain = _distance(day.today, [np.abs(past) for past in day.pasts])
-    flipped = day.known & (_sign(day.today) * _sign(day.pasts[0]) < 0) & (plain <= MIRRORED)
-    causes[day.known & day.seldom_zero & (_share(day.today == 0, of=day.today) >= MOSTLY)] = ALL_ZERO
-    bar = np.maximum(AWAY, AWAY_NOISES * day.noise)
-    away = day.known & ~flipped & (causes == "") & (plain >= WEAK * bar)
-    causes[flipped] = SIGN
-    if not (away | flipped).any():
-        return causes, np.zeros(len(causes), dtype=np.bool_)
-    near = np.maximum(NEAR, NEAR_NOISES * day.noise)
-    best = np.where(flipped, MIRRORED, plain / BETTER)
-    for cause, made in _makers(names=names, temperatures=temperatures).items():
-        distance = _distance(day.today, [made(past) for past in day.pasts])
-        explains = away & (distance <= near) & (distance < best)
-        causes[explains], best = cause, np.where(explains, distance, best)
-    _cross(day, causes=causes, best=best, away=np.flatnonzero(away | flipped), names=names)
-    goes_on = away & (plain >= bar) & (causes == "") & (before != "")
-    causes[goes_on] = before[goes_on]
-    return causes, away & (plain < bar)
+    empty = np.flatnonzero(day.known & (_share(day.today == 0, of=day.today) >= MOSTLY))
+    causes[empty[_share(day.recent[empty] == 0, of=day.recent[empty]) <= 1 - MOSTLY]] = ALL_ZERO
+    flipped = day.known & (_sign(day.today) * _sign(day.pasts[0]) < 0) & (plain <= MIRRORED) & ~day.degrees
+    asked = np.flatnonzero(day.known & (causes == "") & (flipped | (plain >= WEAK * AWAY)))
+    noise = _noise(day.recent[asked])
+    bar = np.maximum(AWAY, AWAY_NOISES * noise)
+    kept = flipped[asked] | (plain[asked] >= WEAK * bar)
+    asked, noise, bar = asked[kept], noise[kept], bar[kept]
+    if len(asked):
+        causes[flipped] = SIGN
+        best[asked] = np.where(flipped[asked], MIRRORED, plain[asked] / BETTER)
+        today, pasts = day.today[asked], [past[asked] for past in day.pasts]
+        near = np.where(flipped[asked], -1.0, np.maximum(NEAR, NEAR_NOISES * noise))
+        for cause, made in _makers(degrees=day.degrees[asked]).items():
+            distance = _distance(today, [made(past) for past in pasts])
+            explains = (distance <= near) & (distance < best[asked])
+            causes[asked[explains]], best[asked[explains]] = cause, distance[explains]
+        _cross(day, causes=causes, best=best, asked=asked, noise=noise)
+        weak[asked] = ~flipped[asked] & (plain[asked] < bar)
+        goes_on = asked[~weak[asked] & (causes[asked] == "") & (before[asked] != "")]
+        causes[goes_on] = before[goes_on]
+    return causes, best, weak
 
 
-def _cross(day: _Day, *, causes: NDArray[np.object_], best: Floats, away: NDArray[np.intp], names: tuple[str, ...]) -> None:
-    """Where two of the parameters that are away explain each other better than anything else, note that."""
-    wide = np.maximum(CROSSED, CROSSED_NOISES * day.noise)
-    for one in away:
-        for other in away:
-            if one != other:
-                crossed = float(_distance(day.today[[one]], [past[[other]] for past in day.pasts])[0])
-                back = float(_distance(day.today[[other]], [past[[one]] for past in day.pasts])[0])
-                same = _sign(day.today[[one]]) == _sign(day.pasts[0][[other]])
-                if same[0] and crossed <= wide[other] and back <= wide[one] and crossed < best[one]:
-                    causes[one], best[one] = f"{SWAPPED} {names[other]}", crossed
+def _cross(day: _Day, *, causes: NDArray[np.object_], best: Floats, asked: NDArray[np.intp], noise: Floats) -> None:
+    """Where two parameters of an entity that are away explain each other better than anything else, note that."""
+    wide, entity = np.maximum(CROSSED, CROSSED_NOISES * noise), asked // len(day.names)
+    for each in np.unique(entity):
+        places = np.flatnonzero(entity == each)
+        if len(places) < 2:
+            continue
+        rows = asked[places]
+        same = _sign(day.today[rows])[:, None] == _sign(day.pasts[0][rows])[None, :]
+        crossed = np.array([_apart(day.today[rows], past[rows]) for past in day.pasts]).min(axis=0)
+        fits = same & (crossed <= wide[places][None, :])
+        both = fits & fits.T & ~np.eye(len(rows), dtype=np.bool_)
+        other = np.where(both, crossed, np.inf).argmin(axis=1)
+        nearest = np.where(both, crossed, np.inf).min(axis=1)
+        for row in np.flatnonzero(nearest < best[rows]):
+            causes[rows[row]] = f"{SWAPPED} {day.names[int(rows[other[row]]) % len(day.names)]}"
+            best[rows[row]] = nearest[row]
 
 
-def _makers(*, names: tuple[str, ...], temperatures: frozenset[str]) -> dict[str, Callable[[Floats], Floats]]:
+def _apart(today: Floats, past: Floats) -> Floats:
+    """f64[series, series]: how far, in logarithms, each is today from what each usually is; infinite where nothing is known of it."""
+    with np.errstate(all="ignore"):
+        apart = _median(np.abs(np.log(np.abs(today))[:, None, :] - np.log(np.abs(past))[None, :, :]))
+    known: Floats = np.where(np.isfinite(apart), apart, np.inf)
+    return known
+
+
+def _makers(*, degrees: NDArray[np.bool_]) -> dict[str, Callable[[Floats], Floats]]:
     """What each error makes of f64[series, 24]; no number where it cannot have been made."""
-    degrees = np.array([name in temperatures for name in names])[:, None]
     affine = {cause: partial(_affine, degrees=degrees, factor=told[0], offset=told[1]) for cause, told in TEMPERATURES.items()}
     factors = {called(told): partial(np.multiply, told) for size in CONVERSIONS for told in (size, 1 / size)}
     return {LOGARITHM: _logarithm, **affine, **factors}
 
 
 def _affine(past: Floats, *, degrees: NDArray[np.bool_], factor: float, offset: float) -> Floats:
-    return np.where(degrees, factor * past + offset, np.nan)
+    return np.where(degrees[:, None], factor * past + offset, np.nan)
 
 
 def _logarithm(past: Floats) -> Floats:
@@ -263,7 +289,7 @@ def _made(cause: str, *, usual: Floats, names: tuple[str, ...], parameter: int) 
         return np.array(usual[parameter]) * (-1.0 if cause == SIGN else 0.0)
     if cause.startswith(SWAPPED):
         return np.array(usual[names.index(cause.removeprefix(SWAPPED).strip())])
-    return np.array(_makers(names=names, temperatures=frozenset(names))[cause](usual)[parameter])
+    return np.array(_makers(degrees=np.ones(len(names), dtype=np.bool_))[cause](usual)[parameter])
 
 
 def _pasts(recent: Floats, *, week: Floats) -> list[Floats]:
@@ -286,7 +312,7 @@ def _noise(recent: Floats) -> Floats:
     """f64[series]: how far, in logarithms, an hour usually is from the same hour of the day before."""
     with np.errstate(all="ignore"):
         steps = np.abs(np.log(np.abs(recent[:, 1:]) / np.abs(recent[:, :-1])))
-    noise = _median(steps.reshape(len(recent), -1))
+    noise = _median(steps.reshape(len(recent), steps.shape[1] * steps.shape[2]))
     known: Floats = np.where(np.isfinite(noise), noise, np.inf)
     return known
 
@@ -304,8 +330,9 @@ def _distance(today: Floats, expected: list[Floats]) -> Floats:
 
 def _share(what: NDArray[np.bool_], *, of: Floats) -> Floats:
     """f64[series]: the share of what is known."""
-    count = np.isfinite(of).reshape(len(of), -1).sum(axis=1)
-    share: Floats = (what & np.isfinite(of)).reshape(len(of), -1).sum(axis=1) / np.maximum(count, 1)
+    every = tuple(range(1, of.ndim))
+    count = np.isfinite(of).sum(axis=every)
+    share: Floats = (what & np.isfinite(of)).sum(axis=every) / np.maximum(count, 1)
     return share
 
 

@@ -170,13 +170,16 @@ def infinite(which: pl.DataFrame, *, profile: Profile, parameter: str, severity:
 def miscalculated(
     diagnoses: Sequence[Diagnosis], *, profile: Profile, parameter: str, factor: float, keys: Sequence[str], severity: Severity
 ) -> tuple[Finding, ...]:
-    """The parameter's errors of arithmetic, and what they were. Where many parameters of an entity moved alike it only warns: business."""
+    """The parameter's errors of arithmetic, and what they were.
+
+    It only warns of a level that has changed by a factor of no meaning, and where many parameters of an entity moved alike: that is life.
+    """
     of_parameter = [told for told in diagnoses if told.parameter == parameter]
     entities = profile.entities.get_column(ENTITY).to_list()
     return tuple(
         _finding(
             "same unit",
-            severity="warn" if told.together else severity,
+            severity=severity if told.known and not told.together else "warn",
             entity=told.entity,
             parameter=parameter,
             period=(told.start, told.end),
@@ -208,7 +211,7 @@ def _reason(told: Diagnosis) -> str:
     if told.together:
         return f"{', '.join(told.together)} moved with it, so it is rather the customer's business than a unit"
     if not told.known:
-        return "no rhythm of it explains that"
+        return "no rhythm of it explains that, and no error of arithmetic: its level has truly changed, or nobody knows this one"
     if told.cause.startswith("x"):
         return f"that looks like a unit changed by {told.cause}"
     if told.cause.startswith(SWAPPED):

@@ -316,6 +316,8 @@ def _together(levels: Levels, *, judged: Judged, run: _Run) -> tuple[str, ...]:
     """Parameters of the same entity that moved the same way, where they are enough to tell of business rather than of a unit."""
     entity = levels.keys[run.series][0]
     others = [index for index, key in enumerate(levels.keys) if key[0] == entity and index != run.series]
+    if not others:
+        return ()
     factor = judged.factor[others, run.first : run.last + 1].reshape(len(others), -1)
     moved = _quantile(factor * np.sign(run.size), 0.5) >= abs(run.size) / 2
     names = tuple(levels.keys[index][1] for index, away in zip(others, moved, strict=True) if away)

@@ -18,14 +18,16 @@ from telemetry.schema import AT, ENTITY
 from validation import forms, shifts
 from validation.forms import ALL_ZERO, SWAPPED, Form, called
 from validation.profile import HOUR_US, Profile
-from validation.shifts import CONVERSIONS, NEAR, Shift, conversion
+from validation.shifts import CONVERSIONS, NEAR, Shift
 
 Floats = NDArray[np.float64]
 
-DIGITS: Final = 6
+DIGITS: Final = 9
 """Decimals that are looked for at most."""
 ON_THE_GRID: Final = 0.99
 """Of the values: the others may be means of several."""
+ROUNDING: Final = 1e-12
+"""Of a value, lost in a few operations with 64-bit numbers."""
 WIDE: Final = np.log(1.3)
 """How far, in logarithms, the measured factor may be from one that the digits speak for."""
 LOOKED_AT: Final = timedelta(days=7)
@@ -92,22 +94,10 @@ def _both(diagnosis: Diagnosis, *, among: Sequence[Diagnosis]) -> bool:
 
 def _of_shift(shift: Shift, *, grid: pl.DataFrame, formed: Sequence[Form], cadence: timedelta) -> Diagnosis:
     before, after = _around(grid, entity=shift.entity, parameter=shift.parameter, start=shift.start, end=shift.end)
-    exact = exact_factor(before, after, near=shift.factor)
     same = [form for form in formed if (form.entity, form.parameter) == (shift.entity, shift.parameter)]
     beside = [form for form in same if form.start - LOOKED_AT < shift.end and form.end + LOOKED_AT > shift.start]
-    if exact is not None:
-        cause, known = called(exact), True
-    elif beside and beside[0].cause.startswith(SWAPPED):
-        cause, known = beside[0].cause, True
-    elif shift.factor < 1 and (lost := lost_remainder(before, after)) is not None:
-        cause, known = f"integer division by {lost:.0f}", True
-    elif beside:
-        cause, known = beside[0].cause, True
-    else:
-        size = max(shift.factor, 1 / shift.factor)
-        nearest = min(CONVERSIONS, key=lambda told: abs(np.log(size / told)))
-        known = conversion(shift.factor) is not None
-        cause = called((nearest if shift.factor > 1 else 1 / nearest) if known else shift.factor)
+    cause = _cause(before, after, factor=shift.factor, beside=beside)
+    known, cause = cause is not None, cause or called(shift.factor)
     spans = [_span(form, grid=grid, cadence=cadence) for form in beside if form.cause == cause]
     return Diagnosis(
         entity=shift.entity,
@@ -119,6 +109,30 @@ def _of_shift(shift: Shift, *, grid: pl.DataFrame, formed: Sequence[Form], caden
         factor=shift.factor,
         together=shift.together,
     )
+
+
+def _cause(before: Floats, after: Floats, *, factor: float, beside: Sequence[Form]) -> str | None:
+    """What explains a level that has changed by `factor`; null where nothing known does."""
+    exact = exact_factor(before, after, near=factor)
+    if exact is not None:
+        return called(exact)
+    swapped = [form.cause for form in beside if form.cause.startswith(SWAPPED)]
+    if swapped:
+        return swapped[0]
+    if factor < 1 and (lost := lost_remainder(before, after, near=1 / factor)) is not None:
+        return f"integer division by {lost:.0f}"
+    others = [form.cause for form in beside if not form.cause.startswith("x")]
+    if others:
+        return others[0]
+    factors = [form for form in beside if form.cause.startswith("x") and form.distance <= forms.NEAR]
+    same = [form.cause for form in factors if abs(np.log(_factor(form) / factor)) <= WIDE]
+    return same[0] if same and _digits(before) is None else None  # values with digits would have them again
+
+
+def _factor(form: Form) -> float:
+    """By how much a form has changed the level."""
+    with np.errstate(all="ignore"):
+        return float(np.exp(np.nanmedian(np.log(np.abs(form.told / form.past)))))
 
 
 def exact_factor(before: Floats, after: Floats, *, near: float) -> float | None:
@@ -138,13 +152,22 @@ def exact_factor(before: Floats, after: Floats, *, near: float) -> float | None:
     return min(fitting, key=lambda told: abs(np.log(near / told)))
 
 
-def lost_remainder(before: Floats, after: Floats) -> float | None:
-    """The conversion that values were divided by, where only whole numbers are left; null where it was none."""
+def lost_remainder(before: Floats, after: Floats, *, near: float) -> float | None:
+    """The conversion that values were divided by, where only whole numbers are left; null where it was none.
+
+    Args:
+        before: the values before.
+        after: those after it.
+        near: by how much the level has fallen, roughly: it tells less of small numbers than their mean does.
+
+    >>> lost_remainder(np.array([130.0, 250.0, 65.0, 170.0]), np.array([2.0, 4.0, 1.0, 2.0]), near=70.0)
+    60.0
+    """
     if _digits(before) is None or _digits(after) != 0 or before.mean() <= 0:
         return None
     size = before.mean() / (after.mean() + 0.5)  # half a step is lost on average
     nearest = min(CONVERSIONS, key=lambda told: abs(np.log(size / told)))
-    return nearest if abs(np.log(size / nearest)) <= WIDE + np.log1p(NEAR) else None
+    return nearest if min(abs(np.log(size / nearest)), abs(np.log(near / nearest))) <= WIDE + np.log1p(NEAR) else None
 
 
 def _digits(values: Floats) -> int | None:
@@ -154,8 +177,7 @@ def _digits(values: Floats) -> int | None:
 
 def _on_grid(values: Floats, *, digits: int) -> bool:
     scaled = values * 10.0**digits
-    away = np.abs(scaled - np.round(scaled))
-    return bool(np.mean(away <= 1e-6 * np.maximum(1.0, np.abs(scaled) * 1e-6)) >= ON_THE_GRID)
+    return bool(np.mean(np.abs(scaled - np.round(scaled)) <= ROUNDING * np.abs(scaled)) >= ON_THE_GRID)
 
 
 def _around(grid: pl.DataFrame, *, entity: str, parameter: str, start: datetime, end: datetime) -> tuple[Floats, Floats]:
@@ -173,9 +195,11 @@ def _of_form(form: Form, *, grid: pl.DataFrame, cadence: timedelta) -> Diagnosis
     before, after = _around(grid, entity=form.entity, parameter=form.parameter, start=start, end=end)
     if form.weak and (_digits(before) is None or _digits(before) == _digits(after)):
         return None
-    cause = form.cause
-    if cause.startswith("x1/") and (lost := lost_remainder(before, after)) is not None:
-        cause = f"integer division by {lost:.0f}"
+    cause: str | None = form.cause
+    if form.cause.startswith("x"):
+        cause = _cause(before, after, factor=_factor(form), beside=[form])
+    if cause is None:
+        return None
     return Diagnosis(entity=form.entity, parameter=form.parameter, cause=cause, known=True, start=start, end=end, factor=None)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from telemetry.schema import AT, ENTITY
+from validation.forms import ALL_ZERO
 
 FACTORS: Final = (1000.0, 1024.0, 60.0, 3600.0, 8.0, 100.0, 1e6)
 SHORTEST: Final = timedelta(days=2)
@@ -43,6 +44,18 @@ class Planted:
         """True for the rows that it struck."""
         within = pl.col(AT).is_between(pl.lit(self.start), pl.lit(self.end), closed="left")
         return within & pl.col(ENTITY).is_in(list(self.entities))
+
+    @property
+    def series(self) -> set[tuple[str, str]]:
+        """Entity and parameter of all that it struck."""
+        return {(entity, parameter) for entity in self.entities for parameter in self.parameters}
+
+
+def matches(cause: str, planted: Planted) -> bool:
+    """Whether a check has named the bug; of a division that left nothing but zeros nobody can tell by what it was."""
+    if planted.kind == "swapped columns":
+        return cause in {f"swapped with {name}" for name in planted.parameters}
+    return cause == planted.kind or (planted.kind.startswith("integer division") and cause == ALL_ZERO)
 
 
 Bug = Callable[[pl.DataFrame, Planted], pl.DataFrame]
@@ -116,7 +129,7 @@ def named(factor: float) -> str:
     >>> named(1000.0), named(1 / 60)
     ('x1000', 'x1/60')
     """
-    return f"x{factor:g}" if factor > 1 else f"x1/{1 / factor:g}"
+    return f"x{factor:.0f}" if factor > 1 else f"x1/{1 / factor:.0f}"
 
 
 TWO: Final = frozenset({"swapped columns"})

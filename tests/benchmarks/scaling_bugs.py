@@ -1,0 +1,205 @@
+"""Every kind of scaling bug, planted into clean telemetry: what the raw suite stops, and whether it names the right one.
+
+    python tests/benchmarks/scaling_bugs.py [--seeds 20] [--kind KIND ...] [--set fleet|jumpstarter] [--data FOLDER] [--json]
+
+For each seed the fleet of 4 customers in 2 regions is simulated over 28 days, with growth, a customer that arrives, and incidents; or the
+public set is taken as published. Each kind of `tests/validation/bugs.py` is planted at an entity, parameter, time and extent that the seed
+chooses, and the grid is given to `validation.checks.check_raw`, as in a retrain. A bug is
+    stopped   where a finding of the severity 'stop' lies on one of the series that it struck
+    named     where every stopping finding says its kind or factor, and the findings stand on the struck series and on no other
+    start     median of the minutes between the bug's beginning and the one that is told
+The clean grids of the same seeds must stop nothing, and no incident may be told as a change of unit.
+
+The last line of `--json` is one record: bugs, kinds, stopped_share, named_share, clean_stops, incidents, incidents_mistaken, and `by_kind`.
+Exits with 1 unless all are stopped, 99 % are named and no clean grid is.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from telemetry import contract as contracts  # noqa: E402  (the checkout is put on the path first)
+from telemetry import fleet  # noqa: E402
+from telemetry.contract import Contract  # noqa: E402
+from telemetry.files import FileSource  # noqa: E402
+from telemetry.fleet import FleetConfig  # noqa: E402
+from telemetry.ingestion import ingest  # noqa: E402
+from telemetry.lake import Lake  # noqa: E402
+from telemetry.schema import AT, END, ENTITY, OBSERVED, START, grid_schema  # noqa: E402
+from tests.validation.bugs import KINDS, Planted, matches, plant  # noqa: E402
+from validation.checks import check_raw  # noqa: E402
+from validation.findings import Finding  # noqa: E402
+
+CONTRACTS: Final = ROOT / "infra" / "contracts"
+NAMED: Final = 0.99
+UNIT: Final = "same unit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one bug."""
+
+    kind: str
+    seed: int
+    stopped: bool
+    named: bool
+    minutes: float | None
+    told: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clean:
+    """Telemetry as it was published or simulated, the incidents in it, and what may be planted where."""
+
+    grid: pl.DataFrame
+    labels: pl.DataFrame
+    contract: Contract
+
+
+def simulated(seed: int) -> Clean:
+    """A fleet with growth, a newcomer and incidents."""
+    config = FleetConfig(customers=4, regions=("eu", "us"), days=28, seed=seed, arriving=1, incidents=6, early_incidents=3)
+    made = fleet.simulate(config)
+    contract = contracts.load(CONTRACTS / "fleet.toml")
+    values = [
+        (pl.col(name) * contract.conversion(name, source=parameter.source_unit or parameter.unit).factor).alias(name)
+        for name, parameter in contract.parameters.items()
+    ]
+    keyed = made.readings.select(pl.concat_str("customer", "region", separator="/").alias(ENTITY), pl.col("time").alias(AT), *values)
+    grid = keyed.with_columns(pl.lit(value=True).alias(OBSERVED)).select(list(grid_schema(contract.names))).sort(ENTITY, AT)
+    return Clean(grid=grid, labels=made.labels, contract=contract)
+
+
+def published(folder: Path, *, name: str, lake: Path) -> Clean:
+    """A public set, ingested by its contract."""
+    contract = contracts.load(CONTRACTS / f"{name}.toml")
+    store = Lake(str(lake))
+    ingest(FileSource(str(folder / name), contract=contract), contract=contract, lake=store)
+    grid = store.grid(contract=contract).collect()
+    return Clean(
+        grid=grid,
+        labels=pl.DataFrame(schema={ENTITY: pl.String, START: pl.Datetime("us", "UTC"), END: pl.Datetime("us", "UTC")}),
+        contract=contract,
+    )
+
+
+def stops(grid: pl.DataFrame, *, contract: Contract) -> tuple[Finding, ...]:
+    """The findings of the raw suite that stop a run."""
+    with tempfile.TemporaryDirectory(prefix="tidewatch-bugs-") as folder:
+        return check_raw(grid.lazy(), contract=contract, folder=Path(folder)).stops
+
+
+def outcome(planted: Planted, *, found: tuple[Finding, ...], seed: int, before: frozenset[tuple[str | None, str | None]]) -> Outcome:
+    """What the findings, but for those of the clean grid `before`, say of a bug."""
+    fresh = [each for each in found if (each.entity, each.parameter) not in before]
+    of_unit = [each for each in fresh if each.expectation == UNIT]
+    series = {(each.entity, each.parameter) for each in of_unit}
+    away = [
+        abs((each.period_start - planted.start).total_seconds()) / 60
+        for each in of_unit
+        if each.period_start and (each.entity, each.parameter) in planted.series
+    ]
+    return Outcome(
+        kind=planted.kind,
+        seed=seed,
+        stopped=any((each.entity, each.parameter) in planted.series for each in fresh),
+        named=series == planted.series and all(matches(each.cause, planted) for each in of_unit),
+        minutes=statistics.median(away) if away else None,
+        told=tuple(sorted({each.cause or each.expectation for each in fresh})),
+    )
+
+
+def mistaken(clean: Clean, *, found: tuple[Finding, ...]) -> int:
+    """Labelled incidents that overlap a finding of a changed unit."""
+    rows = clean.labels.iter_rows(named=True)
+    units = [each for each in found if each.expectation == UNIT and each.period_start and each.period_end]
+    return sum(any(u.entity == row[ENTITY] and u.period_start < row[END] and u.period_end > row[START] for u in units) for row in rows)  # type: ignore[operator]
+
+
+def measured(cleans: Iterator[tuple[int, Clean]], *, kinds: list[str], say: Callable[[str], None]) -> tuple[list[Outcome], dict[str, int]]:
+    """Every kind on every clean grid."""
+    told: list[Outcome] = []
+    counts = {"clean": 0, "clean_stops": 0, "incidents": 0, "incidents_mistaken": 0}
+    for seed, clean in cleans:
+        began, known = time.perf_counter(), stops(clean.grid, contract=clean.contract)
+        counts["clean"] += 1
+        counts["clean_stops"] += len(known)
+        counts["incidents"] += clean.labels.height
+        counts["incidents_mistaken"] += mistaken(clean, found=known)
+        before = frozenset((each.entity, each.parameter) for each in known)
+        for kind in kinds:
+            frame, planted = plant(clean.grid, kind=kind, seed=seed)
+            one = outcome(planted, found=stops(frame, contract=clean.contract), seed=seed, before=before)
+            told.append(one)
+            if not (one.stopped and one.named):
+                say(f"  {kind}, seed {seed}: {'stopped' if one.stopped else 'NOT stopped'}, told as {', '.join(one.told) or 'nothing'}")
+        say(f"seed {seed}: {len(known)} stops while clean; {len(kinds)} kinds in {time.perf_counter() - began:.0f} s")
+    return told, counts
+
+
+def table(outcomes: list[Outcome]) -> dict[str, dict[str, Any]]:
+    """By kind."""
+    rows = {}
+    for kind in dict.fromkeys(each.kind for each in outcomes):
+        of_kind = [each for each in outcomes if each.kind == kind]
+        minutes = [each.minutes for each in of_kind if each.minutes is not None]
+        rows[kind] = {
+            "bugs": len(of_kind),
+            "stopped": sum(each.stopped for each in of_kind),
+            "named": sum(each.named for each in of_kind),
+            "start_minutes": round(statistics.median(minutes), 1) if minutes else None,
+        }
+    return rows
+
+
+def main() -> int:
+    """0 if all are stopped, 99 % named, and nothing clean is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--kind", action="append", choices=sorted(KINDS))
+    parser.add_argument("--set", default="fleet", help="fleet, or the name of a public set with a contract")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="where the public sets lie")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr if asked.json else sys.stdout, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="tidewatch-lake-") as lake:
+        one = None if asked.set == "fleet" else published(asked.data, name=asked.set, lake=Path(lake))
+        cleans = ((seed, one or simulated(seed)) for seed in range(asked.seeds))
+        outcomes, counts = measured(cleans, kinds=asked.kind or list(KINDS), say=say)
+    rows = table(outcomes)
+    say(f"{'kind':28}{'bugs':>6}{'stopped':>9}{'named':>7}{'start, minutes off':>20}")
+    for kind, row in rows.items():
+        say(
+            f"{kind:28}{row['bugs']:>6}{row['stopped']:>9}{row['named']:>7}{row['start_minutes'] if row['start_minutes'] is not None else '':>20}"
+        )
+    figures = {
+        "set": asked.set,
+        "bugs": len(outcomes),
+        "kinds": len(rows),
+        "stopped_share": round(sum(each.stopped for each in outcomes) / len(outcomes), 4),
+        "named_share": round(sum(each.named for each in outcomes) / len(outcomes), 4),
+        **counts,
+        "by_kind": rows,
+        "missed": [asdict(each) for each in outcomes if not each.stopped],
+    }
+    print(json.dumps(figures) if asked.json else {name: told for name, told in figures.items() if name != "by_kind"})
+    return 0 if figures["stopped_share"] == 1 and figures["named_share"] >= NAMED and not counts["clean_stops"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
