@@ -106,8 +106,10 @@ def of_scale(known: Known, *, index: int, parameter: int, raw: Floats) -> Cause:
     trained = int(known.trained.count[index, parameter])
     if not (trained and known.scales.count[index, parameter]) or _same(own_mean, own_sd, mean=mean, sd=sd):
         return Cause()
+    if own_sd <= 1e-9 * abs(own_mean) and abs(own_mean - mean) <= SAME * sd:  # a constant, whose deviation is at its floor
+        return Cause()
     ripe = trained >= known.full_weight
-    for suspect in _suspects(known, index=index, parameter=parameter, raw=raw):
+    for suspect in _suspects(known, index=index, parameter=parameter, raw=raw, sources=(known.trained,)):
         certain = ripe or suspect.cause.kind in (UNSCALED, LEAK, STALE, POOLED)  # a cohort's may be that of another entity
         if certain and _same(suspect.mean, suspect.sd, mean=mean, sd=sd):
             return suspect.cause
@@ -136,7 +138,8 @@ def of_values(  # the one place at which all suspects meet
     mean, sd = float(known.scales.mean[index, parameter]), float(known.scales.sd[index, parameter])
     if rounded := _rounding(values[some], expected=((x - mean) / sd).astype(np.float32)):
         return Cause(kind=ROUNDED, of=rounded)
-    suspects = [each for each in _suspects(known, index=index, parameter=parameter, raw=own) if each.sd > 0]
+    both_sources = (known.scales, known.trained)
+    suspects = [each for each in _suspects(known, index=index, parameter=parameter, raw=own, sources=both_sources) if each.sd > 0]
     best = _culprit(suspects, z=z, x=x)
     if best.kind:
         return best
@@ -158,11 +161,12 @@ def _further(
     z, x = values[some].astype(np.float64), raw[some, parameter]
     scale = known.scales.mean[index], known.scales.sd[index]
     if np.ptp(z) > 0:
-        sd, mean = np.polyfit(z, x, 1)
+        sd, mean = _line(z, x=x)
         if sd > 0 and _explained(z, x=x, mean=mean, sd=sd):
             return _of_history(known, index=index, parameter=parameter, raw=raw[:, parameter], mean=mean, sd=sd, near=NEAR)
     mean_then, sd_then = (moment[some] for moment in moments(parameter))
-    if _explained(z, x=x, mean=mean_then, sd=np.where(sd_then > 0, sd_then, np.nan), most=0.9, within=1e-5):
+    apart = sd_then > 0  # where all entities say the same, there is no deviation to divide by
+    if apart.mean() >= 0.3 and _explained(z[apart], x=x[apart], mean=mean_then[apart], sd=sd_then[apart], within=1e-5):
         return Cause(kind=PER_STEP)
     undone = values.astype(np.float64) * scale[1][parameter] + scale[0][parameter]
     tolerance = lost_digits(raw[:, parameter], mean=scale[0][parameter], sd=scale[1][parameter])
@@ -174,11 +178,13 @@ def _further(
     return Cause()
 
 
-def _suspects(known: Known, *, index: int, parameter: int, raw: Floats) -> Iterator[_Suspect]:
-    """Everyone's constants, the likeliest first."""
-    own = (known.scales, known.trained)
+def _suspects(known: Known, *, index: int, parameter: int, raw: Floats, sources: tuple[Constants, ...]) -> Iterator[_Suspect]:
+    """Everyone's constants, the likeliest first.
+
+    Where the scales are suspected themselves, they are no source: several of them may share one fault.
+    """
     yield _Suspect(cause=Cause(kind=UNSCALED), mean=0.0, sd=1.0)
-    for constants in own:
+    for constants in sources:
         mean, sd = float(constants.mean[index, parameter]), float(constants.sd[index, parameter])
         yield _Suspect(cause=Cause(kind=TWICE), mean=mean + mean * sd, sd=sd * sd)
         yield _Suspect(cause=Cause(kind=MEAN_ONLY), mean=mean, sd=1.0)
@@ -188,11 +194,11 @@ def _suspects(known: Known, *, index: int, parameter: int, raw: Floats) -> Itera
         of = "the earlier release"
         yield _Suspect(cause=Cause(kind=STALE, of=of), mean=known.stale.mean[index, parameter], sd=known.stale.sd[index, parameter])
     yield from _other_parts(known, index=index, raw=raw)
-    for constants in own:
+    for constants in reversed(sources):  # whose own they are comes before who borrowed them
         for other, name in enumerate(known.panel.entities):
             if other != index:
                 yield _Suspect(cause=Cause(kind=OTHER, of=name), mean=constants.mean[other, parameter], sd=constants.sd[other, parameter])
-    yield from _pooled(known, index=index, parameter=parameter)
+    yield from _pooled(known, index=index, parameter=parameter, sources=sources)
 
 
 def _other_parts(known: Known, *, index: int, raw: Floats) -> Iterator[_Suspect]:
@@ -216,11 +222,11 @@ def _other_parts(known: Known, *, index: int, raw: Floats) -> Iterator[_Suspect]
             yield _Suspect(cause=Cause(kind=LEAK, of=f"{of} (the deviation alone)"), mean=train_mean, sd=sd)
 
 
-def _pooled(known: Known, *, index: int, parameter: int) -> Iterator[_Suspect]:
+def _pooled(known: Known, *, index: int, parameter: int, sources: tuple[Constants, ...]) -> Iterator[_Suspect]:
     for constants in (known.trained, known.whole):
         mean, sd = pooled(constants, parameter=parameter)
         yield _Suspect(cause=Cause(kind=POOLED, of="mean and deviation"), mean=mean, sd=sd)
-        for own in (known.scales, known.trained):
+        for own in sources:
             yield _Suspect(cause=Cause(kind=POOLED, of="deviation"), mean=own.mean[index, parameter], sd=sd)
             yield _Suspect(cause=Cause(kind=POOLED, of="mean"), mean=mean, sd=own.sd[index, parameter])
 
@@ -243,15 +249,28 @@ def _moments(values: Floats) -> tuple[float, float]:
 
 
 def _culprit(suspects: list[_Suspect], *, z: Floats, x: Floats) -> Cause:
-    """The suspect that explains the values; of several, the one that does so best."""
+    """The suspect that explains the values; of several, the one that does so best, and none that the best straight line puts to shame."""
     means, sds = np.array([each.mean for each in suspects]), np.array([each.sd for each in suspects])
     error = np.abs((x[:, None] - means) / sds - z[:, None])
     tolerance = ROUND_TRIP * (np.abs(x)[:, None] + np.abs(means) + sds) / sds + ROUND_TRIP * np.abs(z)[:, None]
     guilty = (error <= tolerance).mean(axis=0) >= MOST
     if not guilty.any():
         return Cause()
-    misses = np.where(guilty, np.median(error, axis=0), np.inf)
+    sd, mean = _line(z, x=x)
+    line = float(np.median(np.abs((x - mean) / sd - z))) if sd > 0 else np.inf
+    misses = np.where(guilty & (np.median(error, axis=0) <= 10 * line + 1e-7), np.median(error, axis=0), np.inf)
+    if not np.isfinite(misses).any():
+        return Cause()
     return suspects[int(np.flatnonzero(misses <= 2 * misses.min() + 1e-9)[0])].cause
+
+
+def _line(z: Floats, *, x: Floats) -> tuple[float, float]:
+    """Deviation and mean that make `z` of `x` with the least squares; a deviation of 0 where `z` is constant."""
+    if np.ptp(z) == 0:
+        return 0.0, float(x[0])
+    centre = float(x.mean())
+    sd, mean = np.polyfit(z, x - centre, 1)
+    return float(sd), float(mean) + centre
 
 
 def _explained(z: Floats, *, x: Floats, mean: Floats | float, sd: Floats | float, most: float = MOST, within: float = ROUND_TRIP) -> bool:

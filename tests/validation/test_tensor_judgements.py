@@ -1,13 +1,12 @@
 """Every way in which scaling has gone wrong before is found, and a healthy panel is left in peace."""
 
-from collections.abc import Callable
-
 import numpy as np
 import polars as pl
 import pytest
 
 from telemetry.panel import Part
 from tests.validation.grids import STEPS_A_DAY, contract
+from tests.validation.tensor_bugs import KINDS, champion, fleet, plant
 from tests.validation.tensors import Scaled, scaled
 from validation import tensor_judgements as judgements
 from validation.findings import Finding
@@ -30,20 +29,8 @@ def deviations(statistics: pl.DataFrame, *, parameter: str) -> tuple[Finding, ..
     return judgements.off_deviation(statistics, parameter=parameter, full_weight=FULL, tolerance=0.01, severity="stop")
 
 
-OF_PARAMETER: tuple[Callable[..., tuple[Finding, ...]], ...] = (
-    means,
-    deviations,
-    judgements.not_finite,
-    judgements.stray,
-    judgements.unlike_grid,
-    judgements.wrong_scale,
-)
-
-
 def all_findings(panel: Scaled) -> list[Finding]:
-    statistics = panel.statistics()
-    of_parameters = [told for judge in OF_PARAMETER for name in contract().names for told in judge(statistics, parameter=name)]
-    return [*of_parameters, *judgements.odd_calendar(statistics), *judgements.odd_newcomers(statistics, days=2)]
+    return panel.findings()
 
 
 def told(panel: Scaled) -> set[tuple[str, str | None, str | None]]:
@@ -157,3 +144,59 @@ def test_a_wrong_newcomer_flag_is_found(healthy: Scaled) -> None:
     assert told(healthy.spoiled(newcomer=nobody)) == {("newcomer flag", "bolt/eu", None)}
     everybody = np.ones_like(healthy.panel.newcomer)
     assert len(told(healthy.spoiled(newcomer=everybody))) == 3
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def seeded(request: pytest.FixtureRequest) -> tuple[int, Scaled]:
+    return request.param, fleet(request.param)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_of_scaling_bug_is_stopped_and_named_where_it_is_and_nowhere_else(kind: str, seeded: tuple[int, Scaled]) -> None:
+    seed, clean = seeded
+    spoiled, planted = plant(clean, kind=kind, seed=seed)
+    stops = [finding for finding in spoiled.findings() if finding.severity == "stop"]
+    assert {(f.entity, f.parameter) for f in stops} == planted.where
+    assert {(f.entity, f.parameter) for f in stops if planted.named in f.found or planted.named in f.sentence} == planted.where
+
+
+def test_clean_panels_are_left_in_peace_and_a_champions_old_scales_do_not_stop(seeded: tuple[int, Scaled]) -> None:
+    _, clean = seeded
+    assert clean.findings() == []
+    assert [finding for finding in champion(clean).findings(unfitting="warn") if finding.severity == "stop"] == []
+
+
+def test_a_leak_too_small_for_the_tolerance_is_named_all_the_same(healthy: Scaled) -> None:
+    spoiled, planted = plant(healthy, kind="leak: all data (fitted)", seed=3)
+    (entity, parameter), *_ = sorted(planted.where, key=str)
+    (leak,) = [f for f in spoiled.findings() if (f.entity, f.parameter) == (entity, parameter) and f.expectation == "own scale"]
+    assert (leak.found, leak.expected) == ("mean and deviation of all its data", "those of its own training")
+    assert leak.sentence.endswith("The scales themselves are at fault: the values agree with them.")
+
+
+def test_a_leak_that_changes_no_scale_is_none() -> None:
+    clean = fleet(0)
+    constants = clean.statistics().filter(pl.col("kind") == "scaled", pl.col("sd") == 0, pl.col("steps") > 0)
+    assert constants.height > 0
+    assert constants["cause"].to_list() == [""] * constants.height
+
+
+def test_the_last_steps_of_a_newcomer_who_was_served_the_median_come_back(healthy: Scaled) -> None:
+    """An entity of which the scales know nothing is scaled with the median of all, and that is no fault."""
+    without = champion(healthy)
+    assert not {"round trip", "own scale"} & {finding.expectation for finding in without.findings(unfitting="warn")}
+
+
+def test_values_of_a_later_time_are_told_as_a_leak(healthy: Scaled) -> None:
+    values = healthy.values()
+    values[EU, :-6, QUERIES] = values[EU, 6:, QUERIES]
+    (moved,) = judgements.unlike_grid(healthy.spoiled(values=values).statistics(), parameter="queries")
+    assert moved.found.endswith("values moved by 6 steps, from later to earlier")
+    assert "each is that of 6 steps later: the network would see the future" in moved.sentence
+
+
+def test_what_no_suspect_explains_is_stopped_without_a_name(healthy: Scaled) -> None:
+    values = healthy.values()
+    values[EU, :, QUERIES] = np.sin(values[EU, :, QUERIES])
+    (odd,) = judgements.unlike_grid(healthy.spoiled(values=values).statistics(), parameter="queries")
+    assert "an error in its arithmetic, or rows were moved" in odd.sentence
