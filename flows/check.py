@@ -35,7 +35,7 @@ def check_grid(*, contract: str, folder: str, until: datetime | None = None) -> 
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
     lake = lake_of(declared, settings=settings)
-    grid = lake.grid(contract=declared, until=until)
+    grid = lake.grid(contract=declared, until=until).collect(engine="in-memory").lazy()  # read once for all that look at it
     report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
     docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))

@@ -69,28 +69,29 @@ def profile(grid: pl.LazyFrame, *, contract: Contract) -> pl.DataFrame:
     """
     cadence = contract.time.cadence
     rows = grid.select(ENTITY, AT, *contract.names).collect(engine="in-memory")
-    finished = rows.select((pl.col(AT).max() + cadence).dt.date()).item()
-    rows = rows if finished is None else rows.filter(pl.col(AT).dt.date() < finished)
-    if rows.is_empty():
+    finished = (pl.col(AT).max() + cadence).dt.date()
+    kept = rows.select(pl.col(AT).dt.date() < finished).to_series().to_numpy()
+    if not kept.any():
         return pl.DataFrame(schema=PROFILES)
-    days = _Days(rows, steps=-(-_DAY // cadence))
+    days = _Days(rows, kept=kept, steps=-(-_DAY // cadence))
     told = pl.concat(days.told(name) for name in contract.names)
     return conform(told, PROFILES, name=TABLE).sort(KEYS)
 
 
 class _Days:
-    """Where the steps of each day of each entity lie in `rows`."""
+    """Where the steps of each day of each entity lie in `rows`: bool[row] `kept` says which of them count."""
 
-    def __init__(self, rows: pl.DataFrame, *, steps: int) -> None:
-        key = (
-            rows.select(pl.col(ENTITY).rank("dense").cast(pl.Int64) * _DAYS_END + pl.col(AT).dt.date().to_physical()).to_series().to_numpy()
-        )
+    def __init__(self, rows: pl.DataFrame, *, kept: NDArray[np.bool_], steps: int) -> None:
+        entity = pl.col(ENTITY).cast(pl.Categorical).to_physical().cast(pl.Int64)
+        key = rows.select(entity * _DAYS_END + pl.col(AT).dt.date().to_physical()).to_series().to_numpy()
         self.rows = rows
-        self.order: Integers | None = None
+        self.order: Integers | None = None if kept.all() else np.flatnonzero(kept)
+        key = key if self.order is None else key[self.order]
         starts = _starts(key)
         if len(np.unique(key[starts])) < len(starts):
-            self.order = np.argsort(key, kind="stable")
-            starts = _starts(key[self.order])
+            order = np.argsort(key, kind="stable")
+            self.order = order if self.order is None else self.order[order]
+            starts = _starts(key[order])
         self.starts = np.append(starts, len(key))
         self.counts = np.diff(self.starts)
         self.width = max(steps, int(self.counts.max()))
