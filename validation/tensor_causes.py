@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.panel import Panel, Part
+from telemetry.scaling import FLOOR_OF_COHORT
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -71,17 +72,17 @@ class Known:
         panel: of which all this is.
         scales: with which it should have been made.
         trained: of the grid's values in each entity's training part.
+        expected: the scales that follow from these.
         whole: of all the grid's values.
         stale: of an earlier release, if there is one.
-        full_weight: training values from which on a scale is the entity's own alone.
     """
 
     panel: Panel
     scales: Constants
     trained: Constants
+    expected: Constants
     whole: Constants
     stale: Constants | None
-    full_weight: int
 
     def at(self, step: int) -> str:
         """The instant of a step."""
@@ -97,23 +98,43 @@ class _Suspect:
 
 
 def of_scale(known: Known, *, index: int, parameter: int, raw: Floats) -> Cause:
-    """Whose constants the entity's scale itself holds, where values and scale agree.
+    """Whose constants the entity's scale itself holds, where values and scale agree; raw: f64[T], the entity's grid.
 
-    Nothing is named where the scale is that of its training, at the floor, or mixed with its cohort's.
+    Nothing is named where the scale is what it should be. What was borrowed for want of training may be another's, or that of all.
     """
     mean, sd = float(known.scales.mean[index, parameter]), float(known.scales.sd[index, parameter])
-    own_mean, own_sd = float(known.trained.mean[index, parameter]), float(known.trained.sd[index, parameter])
+    if _same(float(known.expected.mean[index, parameter]), float(known.expected.sd[index, parameter]), mean=mean, sd=sd):
+        return Cause()
     trained = int(known.trained.count[index, parameter])
-    if not (trained and known.scales.count[index, parameter]) or _same(own_mean, own_sd, mean=mean, sd=sd):
+    if trained and not known.scales.count[index, parameter]:
         return Cause()
-    if own_sd <= 1e-9 * abs(own_mean) and abs(own_mean - mean) <= SAME * sd:  # a constant, whose deviation is at its floor
-        return Cause()
-    ripe = trained >= known.full_weight
-    for suspect in _suspects(known, index=index, parameter=parameter, raw=raw, sources=(known.trained,)):
-        certain = ripe or suspect.cause.kind in (UNSCALED, LEAK, STALE, POOLED)  # a cohort's may be that of another entity
-        if certain and _same(suspect.mean, suspect.sd, mean=mean, sd=sd):
+    may_be = (UNSCALED, LEAK, STALE, MEAN_ONLY, DEVIATION_ONLY, VARIANCE) if not trained else ()
+    for suspect in _suspects(known, index=index, parameter=parameter, raw=raw, sources=(known.expected,)):
+        if _same(suspect.mean, suspect.sd, mean=mean, sd=sd) and (trained or suspect.cause.kind in may_be):
             return suspect.cause
     return _of_history(known, index=index, parameter=parameter, raw=raw, mean=mean, sd=sd, near=SAME)
+
+
+def expected(trained: Constants, *, cohorts: tuple[str, ...], full_weight: int, floor: Floats) -> Constants:
+    """The scales that follow from training: of an entity with less than `full_weight` values mixed with its cohort's, never below a floor.
+
+    Args:
+        trained: of the training values.
+        cohorts: of the entities.
+        full_weight: from so many values on, a scale is the entity's own alone.
+        floor: f64[entity, parameter], the deviation where the whole cohort is constant.
+    """
+    weight = np.clip(trained.count / full_weight, 0.0, 1.0)
+    own, usual = np.stack([trained.mean, trained.sd]), np.zeros((2, *trained.mean.shape))
+    heard = np.broadcast_to(trained.count > 0, own.shape)
+    for cohort in set(cohorts):
+        members = np.array([each == cohort for each in cohorts])
+        among = np.where(heard[:, members].any(axis=1, keepdims=True), heard & members[None, :, None], heard)
+        masked = np.ma.masked_array(own, mask=~among)
+        usual[:, members] = np.ma.median(masked, axis=1, keepdims=True).filled(0.0)  # type: ignore[no-untyped-call]  # by NumPy's stubs
+    mean, sd = weight * own + (1 - weight) * usual
+    sd = np.maximum(sd, FLOOR_OF_COHORT * usual[1])
+    return Constants(mean=mean, sd=np.where(sd > 1e-9 * np.abs(mean), sd, floor), count=trained.count)
 
 
 def of_values(  # the one place at which all suspects meet
@@ -258,7 +279,8 @@ def _culprit(suspects: list[_Suspect], *, z: Floats, x: Floats) -> Cause:
         return Cause()
     sd, mean = _line(z, x=x)
     line = float(np.median(np.abs((x - mean) / sd - z))) if sd > 0 else np.inf
-    misses = np.where(guilty & (np.median(error, axis=0) <= 10 * line + 1e-7), np.median(error, axis=0), np.inf)
+    digit = 1.2e-7 * (1 + float(np.abs(z).max()))  # the last of 32 bits, which may be off alike in all of them
+    misses = np.where(guilty & (np.median(error, axis=0) <= 10 * line + digit), np.median(error, axis=0), np.inf)
     if not np.isfinite(misses).any():
         return Cause()
     return suspects[int(np.flatnonzero(misses <= 2 * misses.min() + 1e-9)[0])].cause
@@ -338,56 +360,3 @@ def _lag(undone: Floats, *, raw: Floats, both: NDArray[np.int64], tolerance: Flo
         if lag and told.sum() >= max(2, 0.5 * len(both)) and right.mean() >= MOST:
             return int(lag)
     return 0
-
-
-def zone(panel: Panel, *, expected: Callable[[int], Floats]) -> str:
-    """By how many hours the calendar's clock is ahead of UTC, e.g. `+2 h`; empty where no such number explains it.
-
-    Args:
-        panel: whose calendar it is.
-        expected: f64[T, 8], the calendar of a clock that is so many minutes ahead.
-    """
-    sine, cosine = panel.calendar[:, 2].astype(np.float64), panel.calendar[:, 3].astype(np.float64)
-    right = expected(0)
-    turn = np.arctan2(sine, cosine) - np.arctan2(right[:, 2], right[:, 3])
-    minutes = np.rint(turn / (2 * np.pi) * 1440) % 1440
-    found, counts = np.unique(minutes[np.isfinite(minutes)], return_counts=True)
-    if not len(found):
-        return ""
-    usual = [int(each) for each in found[np.argsort(-counts)][:2]]
-    shifts = [shift for each in usual for shift in (each, each - 1440) if shift and abs(shift) <= 14 * 60]
-    hits = {shift: (np.abs(panel.calendar - expected(shift)) <= 1e-4).all(axis=1) for shift in shifts}
-    for shift, hit in hits.items():
-        if hit.mean() >= MOST:
-            return _hours(shift)
-    for shift, hit in hits.items():
-        for other, also in hits.items():
-            if abs(shift - other) == 60 and shift < other and (hit | also).mean() >= MOST:
-                return f"{_hours(shift)} or {_hours(other)} by summer time"
-    if usual[0] == 0 and shifts:  # half of the year at UTC itself
-        same = (np.abs(panel.calendar - right) <= 1e-4).all(axis=1)
-        return next((f"0 h or {_hours(shift)} by summer time" for shift, hit in hits.items() if (hit | same).mean() >= MOST), "")
-    return ""
-
-
-def _hours(minutes: int) -> str:
-    """How far ahead, in hours.
-
-    >>> _hours(330), _hours(-120)
-    ('+5.5 h', '-2 h')
-    """
-    return f"{minutes / 60:+g} h"
-
-
-def newcomer(flagged: Flags, *, young: Flags) -> Cause:
-    """What is wrong with an entity's newcomer flag."""
-    if not flagged.any():
-        return Cause(kind="never flagged")
-    if not young.any():
-        return Cause(kind="flagged though none", of=str(int(flagged.sum())))
-    if flagged.all():
-        return Cause(kind="always flagged")
-    if (flagged != young).all():
-        return Cause(kind="turned around")
-    starts = int(np.flatnonzero(flagged)[0]) == int(np.flatnonzero(young)[0])
-    return Cause(kind="of another length" if starts else "at another time", of=str(int(flagged.sum())))

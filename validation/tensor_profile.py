@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from telemetry.contract import Contract
 from telemetry.panel import CALENDAR, Panel, Part
 from telemetry.scaling import FULL_WEIGHT_DAYS
-from telemetry.schema import AT, COUNT, ENTITY, FIRST_SEEN, KIND, MEAN, PARAMETER, SD, TIME, Schema
-from validation import tensor_causes
+from telemetry.schema import AT, COHORT, COUNT, ENTITY, FIRST_SEEN, KIND, MEAN, PARAMETER, SD, TIME, Schema
+from validation import tensor_causes, tensor_clock
 from validation.tensor_causes import ROUND_TRIP, Cause, Constants, Known
 
 Floats = NDArray[np.float64]
@@ -79,7 +79,9 @@ def measure(
     constants = _constants(scales, panel=panel)
     earlier = None if stale is None else _constants(stale, panel=panel)
     full_weight = int(FULL_WEIGHT_DAYS * 86_400 / contract.time.cadence_seconds)
-    told = _scaled(panel, scales=constants, stale=earlier, grid=grid, full_weight=full_weight) + _calendar(panel)
+    cohort = {} if entities is None else dict(entities.select(ENTITY, COHORT).iter_rows())
+    cohorts = tuple(str(cohort.get(name, "")) for name in panel.entities)
+    told = _scaled(panel, scales=constants, stale=earlier, grid=grid, full_weight=full_weight, cohorts=cohorts) + _calendar(panel)
     if entities is not None:
         told += _newcomer(panel, entities=entities, contract=contract)
     return pl.DataFrame(told, schema=TENSORS)
@@ -99,7 +101,9 @@ def _constants(scales: pl.DataFrame, *, panel: Panel) -> Constants:
     )
 
 
-def _scaled(panel: Panel, *, scales: Constants, stale: Constants | None, grid: pl.LazyFrame, full_weight: int) -> list[Row]:
+def _scaled(
+    panel: Panel, *, scales: Constants, stale: Constants | None, grid: pl.LazyFrame, full_weight: int, cohorts: tuple[str, ...]
+) -> list[Row]:
     rows = grid.select(ENTITY, AT, *panel.parameters).filter(pl.col(ENTITY).is_in(panel.entities)).collect(engine="in-memory")
     by_entity = {str(key[0]): part for key, part in rows.partition_by(ENTITY, as_dict=True).items()}
     none = rows.clear()
@@ -109,13 +113,14 @@ def _scaled(panel: Panel, *, scales: Constants, stale: Constants | None, grid: p
 
     every = range(len(panel.entities))
     measured = [_of_entity(panel, index=index, scales=scales, raw=raw_of(index)) for index in every]
+    trained = _stacked([trained for _, trained, _ in measured])
     known = Known(
         panel=panel,
         scales=scales,
-        trained=_stacked([trained for _, trained, _ in measured]),
+        trained=trained,
+        expected=tensor_causes.expected(trained, cohorts=cohorts, full_weight=full_weight, floor=scales.sd),
         whole=_stacked([whole for _, _, whole in measured]),
         stale=stale,
-        full_weight=full_weight,
     )
     moments = _moments(rows, panel=panel)
     for index, (told, _, _) in enumerate(measured):
@@ -131,9 +136,9 @@ def _stacked(rows: list[Floats]) -> Constants:
 
 
 def _unfitting(known: Known, *, index: int, parameter: int) -> bool:
-    """Whether the scale is another than that of the training values."""
+    """Whether the scale is another than follows from the training values."""
     mean, sd = (getattr(known.scales, name)[index, parameter] for name in ("mean", "sd"))
-    own_mean, own_sd = (getattr(known.trained, name)[index, parameter] for name in ("mean", "sd"))
+    own_mean, own_sd = (getattr(known.expected, name)[index, parameter] for name in ("mean", "sd"))
     return not (abs(own_mean - mean) <= ROUND_TRIP * sd and abs(own_sd - sd) <= ROUND_TRIP * sd)
 
 
@@ -235,7 +240,7 @@ def _unlike_grid(values: NDArray[np.float32], *, observed: Flags, raw: Floats, m
 def _calendar(panel: Panel) -> list[Row]:
     expected = _expected_calendar(panel)
     unlike = ~(np.abs(panel.calendar - expected) <= 1e-5)
-    hours = tensor_causes.zone(panel, expected=lambda ahead: _expected_calendar(panel, ahead_minutes=ahead)) if unlike.any() else ""
+    hours = tensor_clock.zone(panel, expected=lambda ahead: _expected_calendar(panel, ahead_minutes=ahead)) if unlike.any() else ""
     return [
         {
             KIND: CALENDAR_KIND,
@@ -278,7 +283,7 @@ def _newcomer(panel: Panel, *, entities: pl.DataFrame, contract: Contract) -> li
         young = (at >= since) & (at < until) & (contract.newcomer.since_start or seen != began)
         unlike = panel.newcomer[index] != young
         period = _period(unlike if unlike.any() else ~unlike, panel=panel)
-        cause = tensor_causes.newcomer(panel.newcomer[index], young=young) if unlike.any() else Cause()
+        cause = tensor_clock.newcomer(panel.newcomer[index], young=young) if unlike.any() else Cause()
         rows.append({KIND: NEWCOMER_KIND, ENTITY: entity, **period, "unlike_grid": int(unlike.sum()), "cause": cause.kind, "of": cause.of})
     return rows
 

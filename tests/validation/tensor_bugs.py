@@ -6,7 +6,8 @@ the test part alone. What was planted is told beside the panel, with the words b
 
 What cannot be told apart is not planted. A parameter that is constant looks alike when it is moved. An entity without training borrows
 its cohort's scale, which may be another entity's to the digit. An entity with less training than `FULL_WEIGHT_DAYS` has a scale mixed
-with its cohort's: a fault of the values is named all the same, a fault of that scale itself (the kinds that end in FITTED) is not always.
+with its cohort's: faults of the values, and a mean or a deviation left out of that scale, are named all the same; that it was mixed of
+other constants (other kinds that end in FITTED) is not always seen.
 """
 
 from collections.abc import Callable

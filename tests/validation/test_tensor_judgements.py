@@ -6,7 +6,7 @@ import pytest
 
 from telemetry.panel import Part
 from tests.validation.grids import STEPS_A_DAY, contract
-from tests.validation.tensor_bugs import KINDS, champion, fleet, plant
+from tests.validation.tensor_bugs import KINDS, Site, champion, fleet, plant
 from tests.validation.tensors import Scaled, scaled
 from validation import tensor_judgements as judgements
 from validation.findings import Finding
@@ -200,3 +200,12 @@ def test_what_no_suspect_explains_is_stopped_without_a_name(healthy: Scaled) -> 
     values[EU, :, QUERIES] = np.sin(values[EU, :, QUERIES])
     (odd,) = judgements.unlike_grid(healthy.spoiled(values=values).statistics(), parameter="queries")
     assert "an error in its arithmetic, or rows were moved" in odd.sentence
+
+
+@pytest.mark.parametrize("kind", ["missing scaling (fitted)", "mean only (fitted)", "deviation only (fitted)"])
+def test_a_scale_that_is_mixed_with_the_cohorts_is_held_against_what_it_should_be(kind: str, healthy: Scaled) -> None:
+    site = Site(clean=healthy, rng=np.random.default_rng(0), entities=[BOLT], parameter=QUERIES, since=0)
+    spoiled, named = KINDS[kind](site)
+    (fault,) = judgements.wrong_scale(spoiled.statistics(), parameter="queries")
+    assert fault.entity == "bolt/eu"
+    assert named in fault.found
