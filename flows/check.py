@@ -39,7 +39,7 @@ def check_grid(*, contract: str, folder: str, until: datetime | None = None) -> 
     report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
     docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))
-    drifted = profiles.keep(lake, grid=grid, contract=declared, run=Path(folder).name, at=datetime.now(UTC), settings=settings)
+    drifted = profiles.keep(lake, grid=grid, contract=declared, folder=Path(folder), at=datetime.now(UTC), settings=settings)
     return replace(report, findings=(*report.findings, *drifted))
 
 

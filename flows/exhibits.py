@@ -2,6 +2,7 @@
 
 bars            name, found, needed, passed                                             what the gate looked at
 finding_series  finding, at, value                                                     the telemetry behind the first findings
+compared        COMPARED of telemetry.schema                                           the last finished day against what is known
 by_entity       entity, rows, accuracy, accuracy_persistence, accuracy_oracle, skill   (by_target, by_entity_target likewise)
 excerpts        excerpt, title, entity, target, at, actual, forecast, lower, upper, surprise, label
 incidents       incident, entity, start, opened, end, peak, target, matched                    matched: null where nothing is labelled
@@ -23,6 +24,7 @@ from telemetry.schema import END, ENTITY, KIND, PEAK, START, TARGET, TIME, Schem
 
 BARS: Final = "bars"
 FINDING_SERIES: Final = "finding_series"
+COMPARED: Final = "compared"
 BY_ENTITY: Final = "by_entity"
 BY_TARGET: Final = "by_target"
 BY_ENTITY_TARGET: Final = "by_entity_target"

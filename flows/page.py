@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from flows import arrived, measured, sections
+from flows import arrived, levels, measured, sections
 from flows.blocks import Block, Note, Plot, Tone, count, decimal, duration, moment, number, percent, text, words
 from flows.exhibits import Told
 from flows.runs import Run
@@ -33,6 +33,7 @@ COUNTS: Final = {"rows": "Rows", "rows_in": "Rows read", "rows_new": "New rows",
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] = (
     ("gate", "Gate", sections.gate),
     ("data-check", "Data check", sections.checks),
+    ("levels", "Levels", levels.levels),
     ("ingested", "Ingested", arrived.outcome),
     ("quarantine", "Quarantine", arrived.refused),
     ("entities", "Entities", arrived.watched),

@@ -1,47 +1,81 @@
 """Profiles: what every parameter was on each day is stored with the run, and held against what the champion learned."""
 
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
+from flows.exhibits import COMPARED, path_of
 from flows.settings import Settings
 from serving import ledger
 from serving.release import load
 from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
 from telemetry.lake import Lake
+from telemetry.schema import COHORT, DAY, ENTITIES, ENTITY
 from validation import drift, history
 from validation.findings import Finding
 
 logger = logging.getLogger(__name__)
 
 
-def keep(lake: Lake, *, grid: pl.LazyFrame, contract: Contract, run: str, at: datetime, settings: Settings) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Learned:
+    """What the release in force learned: until when, and PROFILES of the days before."""
+
+    release: str
+    until: datetime
+    profiles: pl.DataFrame
+
+
+def keep(lake: Lake, *, grid: pl.LazyFrame, contract: Contract, folder: Path, at: datetime, settings: Settings) -> tuple[Finding, ...]:
     """Store the profiles of `grid`, and say which entities have drifted away from what the champion learned: warnings only.
+
+    Beside that the run is left COMPARED of the last finished day, for its page.
 
     Args:
         lake: whose table `profiles`.
         grid: rows of `grid_schema`.
         contract: of the telemetry.
-        run: the id of the run.
+        folder: of the run, named by its id.
         at: when it is, UTC.
         settings: where the releases lie.
     """
     profiles = history.profile(grid, contract=contract)
-    added = history.store(lake, profiles=profiles, run=run, at=at)
+    added = history.store(lake, profiles=profiles, run=folder.name, at=at)
     logger.info("%d of %d profiles are new, or told otherwise than before", added, profiles.height)
-    last, standing = drift.last_day(profiles), ledger.champion(lake)
-    if last is None or standing is None:
+    last = drift.last_day(profiles)
+    if last is None:
         return ()
-    until = learned_until(standing.release, settings=settings)
-    if until is None:
+    learned = learned_by_champion(lake, settings=settings)
+    _leave(lake, profiles=profiles.filter(pl.col(DAY) == last), learned=learned, folder=folder)
+    if learned is None:
         return ()
-    learned = history.stored(lake, at=standing.at, before=until)
-    if learned.is_empty():  # the release is older than the first profile
-        learned = history.stored(lake, before=until)
-    found = drift.drift(profiles, champion=learned, contract=contract)
-    return drift.findings(found, contract=contract, release=standing.release, learned_until=until, last=last)
+    found = drift.drift(profiles, champion=learned.profiles, contract=contract)
+    return drift.findings(found, contract=contract, release=learned.release, learned_until=learned.until, last=last)
+
+
+def _leave(lake: Lake, *, profiles: pl.DataFrame, learned: Learned | None, folder: Path) -> None:
+    cohorts = lake.read("entities", schema=ENTITIES).select(ENTITY, COHORT).collect()
+    known = profiles.clear() if learned is None else learned.profiles
+    compared = history.compare(profiles, past=history.stored(lake), cohort=cohorts, champion=known)
+    path = path_of(folder, name=COMPARED)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compared.write_parquet(path)
+
+
+def learned_by_champion(lake: Lake, *, settings: Settings) -> Learned | None:
+    """What the release in force learned, as it was stored when that was published; null where there is none, or it does not say."""
+    standing = ledger.champion(lake)
+    until = None if standing is None else learned_until(standing.release, settings=settings)
+    if standing is None or until is None:
+        return None
+    profiles = history.stored(lake, at=standing.at, before=until)
+    if profiles.is_empty():  # the release is older than the first profile
+        profiles = history.stored(lake, before=until)
+    return Learned(release=standing.release, until=until, profiles=profiles)
 
 
 def learned_until(release: str, *, settings: Settings) -> datetime | None:

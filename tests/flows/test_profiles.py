@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows import exhibits, profiles, sections
+from flows import exhibits, levels, page, profiles, runs, sections
 from flows.blocks import Table
 from flows.settings import Settings
 from serving import ledger
 from serving.release import compose, write
 from telemetry.lake import Lake
-from telemetry.schema import SCALES, STORED_PROFILES, THRESHOLDS
+from telemetry.schema import ENTITIES, SCALES, STORED_PROFILES, THRESHOLDS
 from telemetry.upkeep import retain, status
 from tests.validation.grids import contract, day, grid
 from validation.findings import Finding
@@ -28,7 +28,8 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def kept(lake: Lake, frame: pl.DataFrame, *, run: str = "run", at: datetime | None = None) -> tuple[Finding, ...]:
-    return profiles.keep(lake, grid=frame.lazy(), contract=DECLARED, run=run, at=at or day(100), settings=Settings())
+    folder = Settings().runs_folder / "check" / run
+    return profiles.keep(lake, grid=frame.lazy(), contract=DECLARED, folder=folder, at=at or day(100), settings=Settings())
 
 
 def rows(lake: Lake) -> pl.DataFrame:
@@ -82,6 +83,30 @@ def test_a_drifted_entity_is_warned_of_on_the_page_and_nothing_stops(home: Path,
     ]
     assert [table.caption for table in tables] == ["Warnings: 1", "What to do"]
     assert "tidewatch retrain" in tables[1].rows[0][1].text
+
+
+def test_the_page_lists_what_of_the_last_day_is_far_from_what_it_was(home: Path, lake: Lake) -> None:
+    lake.see(pl.DataFrame([(name, name[5:], day(0), day(0)) for name in ("acme/eu", "acme/us", "bolt/eu")], schema=ENTITIES, orient="row"))
+    told = exhibits.Told(folder=Settings().runs_folder / "check" / "run", flow="check", summary={})
+    kept(lake, grid(days=20))
+    assert list(levels.levels(told)) == []
+    release(lake, at=day(101))
+    hit = (pl.col("entity") == "acme/eu") & (pl.col("at") >= day(18))
+    kept(
+        lake,
+        grid(days=20).with_columns(pl.when(hit).then(pl.col("latency") * 10).otherwise(pl.col("latency")).alias("latency")),
+        at=day(102),
+    )
+    (table,) = levels.levels(told)
+    assert isinstance(table, Table)
+    assert table.caption == "Levels of 2026-03-21 that are more than x3 away from what they were: 1"
+    (row,) = table.rows
+    cells = [cell.text for cell in row]
+    assert cells[:2] == ["acme/eu", "Latency"]
+    assert [round(float(cell[1:])) for cell in (cells[2], cells[4])] == [10, 10]
+    assert float(cells[5][1:]) == pytest.approx(10, rel=0.3)  # quartiles of 144 values scatter
+    assert float(cells[3][1:]) == pytest.approx(10 / 3, rel=0.1)  # the other one in its cohort is three times as large
+    assert "Levels" in page.render(runs.Run(flow="check", folder=told.folder, started_at=day(0)), summary={"verdict": "passed"})
 
 
 def test_what_the_champion_learned_is_what_was_known_when_it_was_published(home: Path, lake: Lake) -> None:
