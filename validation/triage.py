@@ -1,8 +1,4 @@
-"""What was done to the values: from a series that left its past to the error behind it, when it began, and who has it.
-
-Values are told with so many digits. Taken back by the right factor they have them again, and by no other: so 1000 is told from 1024, and
-a division that lost its remainder from one that did not.
-"""
+"""What was done to the values: from a series that left its past to the error behind it, when it began, and who has it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,23 +11,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from telemetry.schema import AT, ENTITY
-from validation import forms, shifts
+from validation import forms, onset, shifts
+from validation.digits import WIDE, digits_of, exact_factor, lost_remainder
 from validation.forms import ALL_ZERO, SWAPPED, Form, called
 from validation.profile import HOUR_US, Profile
-from validation.shifts import CONVERSIONS, NEAR, Shift
+from validation.shifts import LEAST_DAYS, Shift
 
 Floats = NDArray[np.float64]
 
-DIGITS: Final = 9
-"""Decimals that are looked for at most."""
-ON_THE_GRID: Final = 0.99
-"""Of the values: the others may be means of several."""
-ROUNDING: Final = 1e-12
-"""Of a value, lost in a few operations with 64-bit numbers."""
-WIDE: Final = np.log(1.3)
-"""How far, in logarithms, the measured factor may be from one that the digits speak for."""
 LOOKED_AT: Final = timedelta(days=7)
 """Before and after the beginning."""
+SHORT: Final = timedelta(days=LEAST_DAYS + 1)
+"""In less than this no day can be held against others: there an error is looked for where it begins."""
 AT_ONCE: Final = timedelta(hours=1)
 """Beginnings this near to each other have the same reason."""
 
@@ -75,6 +66,9 @@ def diagnose(profile: Profile, *, grid: pl.DataFrame, factor: float, temperature
     found = [
         _of_shift(shift, grid=grid, formed=formed, cadence=profile.cadence) for shift in shifts.find(profile, grid=grid, factor=factor)
     ]
+    first, last = profile.entities["first"].min(), profile.entities["last"].max()
+    if isinstance(first, datetime) and isinstance(last, datetime) and last - first <= SHORT:
+        found += [_of_onset(begun) for begun in onset.find(grid, cadence=profile.cadence)]
     told = {(each.entity, each.parameter) for each in found}
     others = (_of_form(form, grid=grid, cadence=profile.cadence) for form in formed if (form.entity, form.parameter) not in told)
     found += [each for each in others if each is not None]
@@ -126,58 +120,13 @@ def _cause(before: Floats, after: Floats, *, factor: float, beside: Sequence[For
         return others[0]
     factors = [form for form in beside if form.cause.startswith("x") and form.distance <= forms.NEAR]
     same = [form.cause for form in factors if abs(np.log(_factor(form) / factor)) <= WIDE]
-    return same[0] if same and _digits(before) is None else None  # values with digits would have them again
+    return same[0] if same and digits_of(before) is None else None  # values with digits would have them again
 
 
 def _factor(form: Form) -> float:
     """By how much a form has changed the level."""
     with np.errstate(all="ignore"):
         return float(np.exp(np.nanmedian(np.log(np.abs(form.told / form.past)))))
-
-
-def exact_factor(before: Floats, after: Floats, *, near: float) -> float | None:
-    """The conversion by which values have the digits again that they had before; null where the digits tell nothing.
-
-    >>> exact_factor(np.array([3.1, 4.7, 12.0]), np.array([3174.4, 4812.8, 12390.4]), near=1010.0)
-    1024.0
-    """
-    digits = _digits(before)
-    if digits is None or not len(after):
-        return None
-    candidates = [size if near > 1 else 1 / size for size in CONVERSIONS]
-    fitting = [told for told in candidates if abs(np.log(near / told)) <= WIDE and _on_grid(after / told, digits=digits)]
-    finest = _digits(after)
-    if not fitting or (near < 1 and finest is not None and finest <= digits):
-        return None  # a quotient has more digits than what was divided
-    return min(fitting, key=lambda told: abs(np.log(near / told)))
-
-
-def lost_remainder(before: Floats, after: Floats, *, near: float) -> float | None:
-    """The conversion that values were divided by, where only whole numbers are left; null where it was none.
-
-    Args:
-        before: the values before.
-        after: those after it.
-        near: by how much the level has fallen, roughly: it tells less of small numbers than their mean does.
-
-    >>> lost_remainder(np.array([130.0, 250.0, 65.0, 170.0]), np.array([2.0, 4.0, 1.0, 2.0]), near=70.0)
-    60.0
-    """
-    if _digits(before) is None or _digits(after) != 0 or before.mean() <= 0:
-        return None
-    size = before.mean() / (after.mean() + 0.5)  # half a step is lost on average
-    nearest = min(CONVERSIONS, key=lambda told: abs(np.log(size / told)))
-    return nearest if min(abs(np.log(size / nearest)), abs(np.log(near / nearest))) <= WIDE + np.log1p(NEAR) else None
-
-
-def _digits(values: Floats) -> int | None:
-    """How many decimals the values have, if they are so few that they were told that way."""
-    return next((digits for digits in range(DIGITS) if _on_grid(values, digits=digits)), None) if len(values) else None
-
-
-def _on_grid(values: Floats, *, digits: int) -> bool:
-    scaled = values * 10.0**digits
-    return bool(np.mean(np.abs(scaled - np.round(scaled)) <= ROUNDING * np.abs(scaled)) >= ON_THE_GRID)
 
 
 def _around(grid: pl.DataFrame, *, entity: str, parameter: str, start: datetime, end: datetime) -> tuple[Floats, Floats]:
@@ -193,7 +142,7 @@ def _of_form(form: Form, *, grid: pl.DataFrame, cadence: timedelta) -> Diagnosis
     """Null where it is a suspicion that the values' digits do not confirm."""
     start, end = _span(form, grid=grid, cadence=cadence)
     before, after = _around(grid, entity=form.entity, parameter=form.parameter, start=start, end=end)
-    if form.weak and (_digits(before) is None or _digits(before) == _digits(after)):
+    if form.weak and (digits_of(before) is None or digits_of(before) == digits_of(after)):
         return None
     cause: str | None = form.cause
     if form.cause.startswith("x"):
@@ -201,6 +150,18 @@ def _of_form(form: Form, *, grid: pl.DataFrame, cadence: timedelta) -> Diagnosis
     if cause is None:
         return None
     return Diagnosis(entity=form.entity, parameter=form.parameter, cause=cause, known=True, start=start, end=end, factor=None)
+
+
+def _of_onset(begun: onset.Onset) -> Diagnosis:
+    return Diagnosis(
+        entity=begun.entity,
+        parameter=begun.parameter,
+        cause=begun.cause,
+        known=True,
+        start=begun.start,
+        end=begun.end,
+        factor=begun.factor,
+    )
 
 
 def _span(form: Form, *, grid: pl.DataFrame, cadence: timedelta) -> tuple[datetime, datetime]:

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,9 +124,12 @@ def outcome(planted: Planted, *, found: tuple[Finding, ...], seed: int, before: 
 
 def mistaken(clean: Clean, *, found: tuple[Finding, ...]) -> int:
     """Labelled incidents that overlap a finding of a changed unit."""
-    rows = clean.labels.iter_rows(named=True)
-    units = [each for each in found if each.expectation == UNIT and each.period_start and each.period_end]
-    return sum(any(u.entity == row[ENTITY] and u.period_start < row[END] and u.period_end > row[START] for u in units) for row in rows)  # type: ignore[operator]
+    units = [(each.entity, each.period_start, each.period_end) for each in found if each.expectation == UNIT]
+
+    def explains(entity: str, start: datetime, end: datetime) -> bool:
+        return any(who == entity and since and until and since < end and until > start for who, since, until in units)
+
+    return sum(explains(*row) for row in clean.labels.select(ENTITY, START, END).iter_rows())
 
 
 def measured(cleans: Iterator[tuple[int, Clean]], *, kinds: list[str], say: Callable[[str], None]) -> tuple[list[Outcome], dict[str, int]]:
@@ -184,9 +188,8 @@ def main() -> int:
     rows = table(outcomes)
     say(f"{'kind':28}{'bugs':>6}{'stopped':>9}{'named':>7}{'start, minutes off':>20}")
     for kind, row in rows.items():
-        say(
-            f"{kind:28}{row['bugs']:>6}{row['stopped']:>9}{row['named']:>7}{row['start_minutes'] if row['start_minutes'] is not None else '':>20}"
-        )
+        start = "" if row["start_minutes"] is None else row["start_minutes"]
+        say(f"{kind:28}{row['bugs']:>6}{row['stopped']:>9}{row['named']:>7}{start:>20}")
     figures = {
         "set": asked.set,
         "bugs": len(outcomes),

@@ -10,9 +10,10 @@ from telemetry import fleet
 from telemetry.fleet import FleetConfig
 from tests.validation.bugs import KINDS, Planted, matches, plant
 from tests.validation.grids import day, grid, multiplied
+from validation.digits import exact_factor, lost_remainder
 from validation.forms import ALL_ZERO
 from validation.profile import measure
-from validation.triage import Diagnosis, diagnose, exact_factor, explained, lost_remainder
+from validation.triage import Diagnosis, diagnose, explained
 
 
 def diagnosed(frame: pl.DataFrame, *, temperatures: frozenset[str] = frozenset()) -> tuple[Diagnosis, ...]:
