@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from telemetry.panel import Part
 from telemetry.scaling import FULL_WEIGHT_DAYS, fit
-from telemetry.schema import AT, COHORT, END, ENTITIES, ENTITY, FIRST_SEEN, LABELS, LAST_SEEN, MEAN, PARAMETER, SD
-from telemetry.windows import calendar, cuts, panel
+from telemetry.schema import AT, COHORT, END, ENTITIES, ENTITY, FIRST_SEEN, LAST_SEEN, MEAN, PARAMETER, SD
+from telemetry.windows import calendar, cuts
 from tests.validation.grids import STEPS_A_DAY, contract, day, grid
 from tests.validation.tensors import Scaled, made_of
 
@@ -178,10 +178,7 @@ def _fitted(site: Site, constants: Callable[[int], tuple[float, float]]) -> Scal
 
 def _rescaled(site: Site, scales: pl.DataFrame) -> Scaled:
     """As the pipeline makes it with these scales."""
-    clean, parts = site.clean, cuts(site.clean.grid.lazy(), contract=contract())
-    labels = pl.DataFrame(schema=LABELS)
-    made = panel(clean.grid.lazy(), contract=contract(), scales=scales, entities=clean.entities, labels=labels, parts=parts)
-    return replace(clean, panel=made, scales=scales)
+    return replace(made_of(site.clean.grid, entities=site.clean.entities, scales=scales), stale=site.clean.stale)
 
 
 def _of(values: Floats) -> tuple[float, float]:

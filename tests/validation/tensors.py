@@ -72,10 +72,11 @@ def scaled() -> Scaled:
     return made_of(frame, entities=entities)
 
 
-def made_of(frame: pl.DataFrame, *, entities: pl.DataFrame) -> Scaled:
-    """The panel of a grid, scaled as it should be."""
+def made_of(frame: pl.DataFrame, *, entities: pl.DataFrame, scales: pl.DataFrame | None = None) -> Scaled:
+    """The panel of a grid, scaled as it should be, or with these scales."""
     parts = cuts(frame.lazy(), contract=contract())
-    scales = fit(frame.lazy(), contract=contract(), entities=entities, cuts=parts)
+    if scales is None:
+        scales = fit(frame.lazy(), contract=contract(), entities=entities, cuts=parts)
     labels = pl.DataFrame(schema=LABELS)
     made = panel(frame.lazy(), contract=contract(), scales=scales, entities=entities, labels=labels, parts=parts)
     assert (made.part == Part.TRAIN).any()
