@@ -1,0 +1,135 @@
+"""What is asked of a contract's data: the expectations of its raw grid and of its tensors, made from the contract alone."""
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.metadata_types import FailureSeverity
+
+from telemetry.contract import Contract
+from telemetry.schema import AT, ENTITY, grid_schema
+from telemetry.sections import Checks, Parameter, Rule, Severity
+from validation import expectations, judgements, rules, tensor_judgements
+
+SEVERITIES: Final = {"stop": FailureSeverity.CRITICAL, "warn": FailureSeverity.WARNING}
+
+
+def door(contract: Contract) -> Iterator[Expectation]:
+    """What must hold before anything else can be asked."""
+    declared = judgements.as_text(grid_schema(contract.names))
+    yield expectations.ExpectDeclaredColumns(
+        column_set=list(declared), declared=declared, description="The columns and their types are those that the contract declares."
+    )
+    yield expectations.ExpectRows(min_value=1, description="There is at least one row.")
+
+
+def of_grid(contract: Contract) -> Iterator[Expectation]:
+    """Of the raw grid, in canonical units, before anything is scaled."""
+    yield expectations.ExpectOneRowAStep(column_list=[ENTITY, AT], description="An entity has one row per time.")
+    yield expectations.ExpectTimeGoesForward(column=AT, description="The rows of an entity are in the order of time.")
+    for name, parameter in contract.parameters.items():
+        yield from _of_parameter(name, parameter=parameter, contract=contract)
+    for rule in contract.rules:
+        yield _of_rule(rule)
+    yield from _of_presence(contract.checks)
+
+
+def _of_parameter(name: str, *, parameter: Parameter, contract: Contract) -> Iterator[Expectation]:
+    checks = contract.checks
+    yield expectations.ExpectFiniteValues(column=name, description="All values are finite.")
+    yield expectations.ExpectNotMissing(
+        column=name,
+        min_value=1 - checks.max_missing_share,
+        description=f"At most {checks.max_missing_share:.1%} of an entity's steps are missing.",
+    )
+    if checks.plausible_range != "off" and (parameter.minimum is not None or parameter.maximum is not None):
+        bounds = judgements.bounds(parameter.minimum, parameter.maximum, unit=parameter.unit)
+        but = f", but for {checks.max_out_of_range_share:.1%} of them" if checks.max_out_of_range_share else ""
+        yield expectations.ExpectPlausibleRange(
+            column=name,
+            min_value=parameter.minimum,
+            max_value=parameter.maximum,
+            mostly=1 - checks.max_out_of_range_share,
+            unit=parameter.unit,
+            severity=SEVERITIES[checks.plausible_range],
+            description=f"An entity's values are {bounds}{but}.",
+        )
+    if checks.unit_shift != "off":
+        yield from _of_unit(name, parameter=parameter, contract=contract, severity=checks.unit_shift)
+
+
+def _of_rule(rule: Rule) -> Expectation:
+    but = f" in all but {rule.max_share:.3g} of them" if rule.max_share else ""
+    return expectations.ExpectRule(
+        column_A=rule.right,
+        column_B=rule.left,
+        or_equal=rule.op == "<=",
+        mostly=1 - rule.max_share,
+        rule=rule.text,
+        tolerance=rule.tolerance,
+        severity=SEVERITIES[rule.severity],
+        description=f"In an entity's steps {rules.in_words(rule.text, tolerance=rule.tolerance)}{but}.",
+    )
+
+
+def _of_presence(checks: Checks) -> Iterator[Expectation]:
+    yield expectations.ExpectVolume(
+        least_share=checks.min_volume_share,
+        severity=SEVERITIES["warn"],
+        description=f"An entity's last full day has at least {checks.min_volume_share:.0%} of the steps of those before.",
+    )
+    yield expectations.ExpectFreshness(
+        stale_hours=checks.stale_hours,
+        severity=SEVERITIES["warn"],
+        description=f"No entity's newest step is more than {checks.stale_hours:g} hours older than the newest of all.",
+    )
+
+
+def _of_unit(name: str, *, parameter: Parameter, contract: Contract, severity: Severity) -> Iterator[Expectation]:
+    factor = contract.checks.unit_shift_factor
+    yield expectations.ExpectSameUnit(
+        column=name,
+        factor=factor,
+        temperatures=" ".join(contract.temperatures),
+        keys=contract.entity.keys,
+        severity=SEVERITIES[severity],
+        description=f"No entity's level leaves its own past for good by a factor of {factor:g} or more.",
+    )
+    if parameter.aggregation == "mean":  # sums tell how large a customer is
+        yield expectations.ExpectUnitOfOthers(
+            column=name,
+            factor=factor,
+            severity=SEVERITIES["warn"],
+            description=f"No entity's level is a factor of {factor:g} or more away from all others'.",
+        )
+
+
+def of_tensors(contract: Contract, *, newcomers: bool, unfitting: Literal["stop", "warn"]) -> Iterator[Expectation]:
+    """Of the tensors that the grid became."""
+    full = tensor_judgements.full_weight_steps(contract)
+    mean, sd = tensor_judgements.MEAN_TOLERANCE, tensor_judgements.SD_TOLERANCE
+    yield expectations.ExpectCalendar(description="The calendar is what the clock says, within -1 and 1.")
+    if newcomers:
+        days = contract.newcomer.days
+        yield expectations.ExpectNewcomerFlag(days=days, description=f"Newcomers are flagged for {days} days, and nobody else.")
+    for name in contract.names:
+        yield expectations.ExpectScaledMean(
+            column=name,
+            full_weight=full,
+            tolerance=mean,
+            severity=SEVERITIES[unfitting],
+            description=f"The mean over training is 0 within {mean:g}.",
+        )
+        yield expectations.ExpectScaledDeviation(
+            column=name,
+            full_weight=full,
+            tolerance=sd,
+            severity=SEVERITIES[unfitting],
+            description=f"The standard deviation over training is 1 within {sd:g}.",
+        )
+        yield expectations.ExpectFiniteTensor(column=name, description="All values are finite.")
+        yield expectations.ExpectZeroWhereUnobserved(column=name, description="The value is 0 where nothing was observed.")
+        yield expectations.ExpectRoundTrip(column=name, description="Value x deviation + mean is what came in.")
+        yield expectations.ExpectOwnScale(
+            column=name, unfitting=unfitting, description="Every entity was scaled with its own mean and deviation, once."
+        )
