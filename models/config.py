@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 Schedule = Literal["constant", "cosine"]
 Supervision = Literal["every_step", "last_step"]
+Cell = Literal["lstm", "gru"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,8 @@ class Network:
         targets: K indices into the parameters.
         leads: L distances of the forecasts, in steps.
         shortcut: the leads that are forecast as a correction to the last value.
-        hidden: units of every LSTM layer, first to last.
+        hidden: units of every recurrent layer, first to last.
+        cells: the kind of every recurrent layer; LSTM throughout where none is told.
         dense: units of the dense layer before the output.
         embedding: numbers that describe an entity; 0 for none.
     """
@@ -33,9 +35,18 @@ class Network:
     hidden: tuple[int, ...] = (64, 64)
     dense: int = 64
     embedding: int = 8
+    cells: tuple[Cell, ...] = ()
+
+    @property
+    def layers(self) -> tuple[tuple[Cell, int], ...]:
+        """Kind and units of every recurrent layer, first to last."""
+        lstms: tuple[Cell, ...] = ("lstm",) * len(self.hidden)
+        return tuple(zip(self.cells or lstms, self.hidden, strict=True))
 
     def __post_init__(self) -> None:
         """Refuse what no forecast can be made of."""
+        if self.cells and len(self.cells) != len(self.hidden):
+            raise ValueError(f"cells {self.cells} must be as many as the layers of hidden {self.hidden}, or none")
         if not self.hidden or not self.targets or not self.leads:
             raise ValueError(f"a network needs a layer, a target and a lead; found {self}")
         if not all(0 <= target < self.parameters for target in self.targets):
@@ -43,7 +54,7 @@ class Network:
         if min(self.leads) < 1 or not set(self.shortcut) <= set(self.leads):
             raise ValueError(f"leads {self.leads} must be 1 or more and contain shortcut {self.shortcut}")
 
-    def to_dict(self) -> dict[str, int | list[int]]:
+    def to_dict(self) -> dict[str, int | list[int] | list[str]]:
         """The network as JSON holds it."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 

@@ -9,7 +9,8 @@ from jax import Array
 from numpy.typing import NDArray
 
 from models.config import Network
-from models.lstm import Carry, Steps, check, forecaster, rest
+from models.lstm import Steps, check, forecaster, rest
+from models.recurrent import Carry
 from telemetry.panel import Panel
 
 CHUNK_ROWS = 49_152

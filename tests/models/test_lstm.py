@@ -1,17 +1,17 @@
-"""The recurrent kernel equals flax's own, and the network does with its inputs what it says."""
+"""The network does with its inputs what it says."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from jax import Array, lax
+from jax import Array
 
-from models.config import Network
-from models.lstm import CLIP, Carry, Steps, check, forecaster, initial, recur, rest
+from models.config import Cell, Network
+from models.lstm import CLIP, Steps, check, forecaster, initial, rest
+from models.recurrent import Carry
 
 NETWORK = Network(parameters=3, calendar=2, entities=2, targets=(0, 2), leads=(1, 4), hidden=(5, 4), dense=6, embedding=2)
 
@@ -38,57 +38,20 @@ def _told(
     return forecaster(network, weights=weights).__call__(steps, carries=carries)
 
 
-def _weighted(outputs: Array, hidden: Array, cell: Array) -> Array:
-    """A scalar into which every output goes with a weight of its own."""
-    parts = (outputs, hidden, cell)
-    return sum((part * jnp.cos(jnp.arange(part.size)).reshape(part.shape)).sum() for part in parts)  # type: ignore[return-value]
-
-
-def _told_and_gradients(kernel: Callable[..., tuple[Array, Array, Array]], *given: object) -> tuple[object, object]:
-    def weighted(*given: object) -> tuple[Array, tuple[Array, Array, Array]]:
-        told = kernel(*given)
-        return _weighted(*told), told
-
-    (_, told), gradients = jax.jit(jax.value_and_grad(weighted, argnums=(0, 1, 2, 3), has_aux=True))(*given)
-    return told, gradients
-
-
-def test_the_kernel_equals_flax_in_values_and_gradients() -> None:
-    with jax.enable_x64(True):
-        random = np.random.default_rng(0)
-        cell = nnx.OptimizedLSTMCell(3, 4, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
-        cell.dense_h.bias[...] = jnp.asarray(random.normal(size=16))
-        graph, parameters = nnx.split(cell)
-        x, h, c = (jnp.asarray(random.normal(size=shape)) for shape in ((7, 2, 3), (2, 4), (2, 4)))
-
-        def flax_says(parameters: nnx.State, x: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
-            (cell_after, hidden_after), outputs = lax.scan(nnx.merge(graph, parameters).__call__, (c, h), x)
-            return outputs, hidden_after, cell_after
-
-        def we_say(parameters: nnx.State, x: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
-            same = nnx.merge(graph, parameters)
-            projected = x @ same.dense_i.kernel[...] + same.dense_h.bias[...]
-            return recur(projected, same.dense_h.kernel[...], h, c)
-
-        ours, our_gradients = _told_and_gradients(we_say, parameters, x, h, c)
-        theirs, their_gradients = _told_and_gradients(flax_says, parameters, x, h, c)
-        assert {leaf.dtype for leaf in jax.tree.leaves(our_gradients)} == {jnp.dtype("float64")}
-        for our, their in zip(jax.tree.leaves((ours, our_gradients)), jax.tree.leaves((theirs, their_gradients)), strict=True):
-            np.testing.assert_allclose(our, their, rtol=1e-11, atol=1e-12)
-
-
 def test_a_network_has_the_shape_it_was_asked_for() -> None:
     assert _forecast(_steps()).shape == (6, 1, 2, 2)
     assert initial(NETWORK, seed=0)["layers.0.input_kernel"].shape == (3 + 2 + 3 + 1 + 2, 20)
 
 
-def test_the_state_carries_the_past_across_calls() -> None:
-    weights, steps = initial(NETWORK, seed=0), _steps()
-    whole, _ = _told(weights, steps, rest(NETWORK, batch=1))
-    parts, carries = [], rest(NETWORK, batch=1)
+@pytest.mark.parametrize("cells", [(), ("lstm", "gru"), ("gru", "gru")])
+def test_the_state_carries_the_past_across_calls(cells: tuple[Cell, ...]) -> None:
+    network = replace(NETWORK, cells=cells)
+    weights, steps = initial(network, seed=0), _steps()
+    whole, _ = _told(weights, steps, rest(network, batch=1), network=network)
+    parts, carries = [], rest(network, batch=1)
     for half in (slice(0, 3), slice(3, 6)):
         part = Steps(*(field[half] for field in steps[:-1]), entity=steps.entity)
-        told, carries = _told(weights, part, carries)
+        told, carries = _told(weights, part, carries, network=network)
         parts.append(told)
     np.testing.assert_allclose(jnp.concatenate(parts), whole, rtol=1e-5, atol=1e-6)
 
@@ -118,7 +81,7 @@ def test_a_wild_value_looks_like_the_largest_tame_one() -> None:
 
 
 def test_the_shortcut_adds_the_last_value_at_its_leads_only() -> None:
-    through = Network(**{**NETWORK.to_dict(), "targets": (0, 2), "leads": (1, 4), "shortcut": (4,), "hidden": (5, 4)})  # type: ignore[arg-type]
+    through = replace(NETWORK, shortcut=(4,))
     steps = _steps()
     added = _forecast(steps, network=through) - _forecast(steps)
     np.testing.assert_array_equal(added[:, :, 0], np.zeros((6, 1, 2)))
