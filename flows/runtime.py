@@ -13,6 +13,9 @@ ALLOCATOR: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:30000,muzzy_decay_ms:30
 """Polars' allocator keeps for half a minute what it will need again. By default it gives memory back within a second and takes it again
 page by page: a quarter of an ingestion's time."""
 
+MOST_CORES: Final = 4
+"""Each holds the telemetry that it trains on, and a batch of 64 windows has little to give to more."""
+
 
 def prepare(settings: Settings, *, console_logs: bool = False) -> None:
     """Point Prefect and JAX into the installation's home, turn analytics off, and make SIGTERM end the process cleanly.
@@ -29,6 +32,7 @@ def prepare(settings: Settings, *, console_logs: bool = False) -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         "JAX_COMPILATION_CACHE_DIR": str(home / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        "JAX_NUM_CPU_DEVICES": str(min(os.cpu_count() or 1, MOST_CORES)),
         **ALLOCATOR,
     }
     for name, value in defaults.items():

@@ -40,8 +40,8 @@ class Network:
     @property
     def layers(self) -> tuple[tuple[Cell, int], ...]:
         """Kind and units of every recurrent layer, first to last."""
-        lstms: tuple[Cell, ...] = ("lstm",) * len(self.hidden)
-        return tuple(zip(self.cells or lstms, self.hidden, strict=True))
+        lstm: Cell = "lstm"
+        return tuple(zip(self.cells or [lstm] * len(self.hidden), self.hidden, strict=True))
 
     def __post_init__(self) -> None:
         """Refuse what no forecast can be made of."""

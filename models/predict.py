@@ -5,10 +5,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, shard_map
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 from models.config import Network
+from models.devices import AXIS, mesh_of
 from models.lstm import Steps, check, forecaster, rest
 from models.recurrent import Carry
 from telemetry.panel import Panel
@@ -55,13 +58,20 @@ def forecast(
     end = stop - min(network.leads)
     chunk = _chunk_steps(entities, steps=end - begin)
     forecasts = np.zeros((entities, stop - start, len(network.leads), len(network.targets)), dtype=np.float32)
-    device_weights = {name: jnp.asarray(weight) for name, weight in weights.items()}
-    carries = rest(network, batch=entities)
+    mesh, batch = _shared(entities)
+    device_weights = jax.device_put(weights, NamedSharding(mesh, P()))
+    carries = jax.device_put(rest(network, batch=batch), NamedSharding(mesh, P(AXIS)))
     for first in range(begin, end, chunk):
-        steps = _steps(panel, first=first, last=min(first + chunk, end), length=chunk, rows=rows)
-        made, carries = _advance(device_weights, steps, carries, network=network)
-        _keep(np.asarray(made), forecasts=forecasts, made_at=first - start, leads=network.leads)
+        steps = _steps(panel, first=first, last=min(first + chunk, end), shape=(chunk, batch), rows=rows)
+        made, carries = _advance(device_weights, steps, carries, network=network, mesh=mesh)
+        _keep(np.asarray(made)[:, :entities], forecasts=forecasts, made_at=first - start, leads=network.leads)
     return forecasts
+
+
+def _shared(entities: int) -> tuple[Mesh, int]:
+    """The devices that share the entities, and the next number of these that all can have an equal part of."""
+    count = min(jax.local_device_count(), entities)
+    return mesh_of(jax.local_devices()[:count], batch=count), -(-entities // count) * count
 
 
 def _chunk_steps(entities: int, *, steps: int) -> int:
@@ -76,27 +86,37 @@ def _chunk_steps(entities: int, *, steps: int) -> int:
     return max(fewest, min(fitting, 1 << max(steps - 1, 1).bit_length()))
 
 
-def _steps(panel: Panel, *, first: int, last: int, length: int, rows: NDArray[np.int32]) -> Steps:
-    """The panel's steps, time-major, filled up to `length` with steps in which nothing is observed."""
-    fill = length - (last - first)
+def _steps(panel: Panel, *, first: int, last: int, shape: tuple[int, int], rows: NDArray[np.int32]) -> Steps:
+    """The panel's steps, time-major, filled up to the shape (steps, entities) with what is not observed."""
+    after, beside = shape[0] - (last - first), shape[1] - len(rows)
     observed = panel.observed[:, first:last].swapaxes(0, 1)
     values = np.where(observed, panel.values[:, first:last].swapaxes(0, 1), np.float32(0))
     return Steps(
-        values=jnp.asarray(np.pad(values, ((0, fill), (0, 0), (0, 0)))),
-        missing=jnp.asarray(np.pad(~observed, ((0, fill), (0, 0), (0, 0)), constant_values=True)),
-        calendar=jnp.asarray(np.pad(panel.calendar[first:last], ((0, fill), (0, 0))))[:, None],
-        newcomer=jnp.asarray(np.pad(panel.newcomer[:, first:last].T, ((0, fill), (0, 0)))),
-        entity=jnp.asarray(rows),
+        values=jnp.asarray(np.pad(values, ((0, after), (0, beside), (0, 0)))),
+        missing=jnp.asarray(np.pad(~observed, ((0, after), (0, beside), (0, 0)), constant_values=True)),
+        calendar=jnp.asarray(np.pad(panel.calendar[first:last], ((0, after), (0, 0))))[:, None],
+        newcomer=jnp.asarray(np.pad(panel.newcomer[:, first:last].T, ((0, after), (0, beside)))),
+        entity=jnp.asarray(np.pad(rows, (0, beside), constant_values=-1)),
     )
 
 
-@partial(jax.jit, static_argnames=("network",), donate_argnames=("carries",))
-def _advance(weights: dict[str, Array], steps: Steps, carries: tuple[Carry, ...], *, network: Network) -> tuple[Array, tuple[Carry, ...]]:
-    """Forecasts f32[step, E, L, K] made at a chunk's steps, and the state after it."""
-    everyone = (*steps.newcomer.shape, steps.calendar.shape[-1])
-    steps = steps._replace(calendar=jnp.broadcast_to(steps.calendar, everyone))
-    made, carries = forecaster(network, weights=weights).__call__(steps, carries=carries)
-    return made, carries
+@partial(jax.jit, static_argnames=("network", "mesh"), donate_argnames=("carries",))
+def _advance(
+    weights: dict[str, Array], steps: Steps, carries: tuple[Carry, ...], *, network: Network, mesh: Mesh
+) -> tuple[Array, tuple[Carry, ...]]:
+    """Forecasts f32[step, E, L, K] made at a chunk's steps, and the state after it; each device has a part of the entities."""
+
+    def on_each(weights: dict[str, Array], steps: Steps, carries: tuple[Carry, ...]) -> tuple[Array, tuple[Carry, ...]]:
+        everyone = (*steps.newcomer.shape, steps.calendar.shape[-1])
+        seen = steps._replace(calendar=jnp.broadcast_to(steps.calendar, everyone))
+        return forecaster(network, weights=weights).__call__(seen, carries=carries)
+
+    of_entity = P(None, AXIS)
+    of_steps = Steps(*(of_entity, of_entity, P(), of_entity, P(AXIS)))  # type: ignore[arg-type]  # how each field is cut
+    told: tuple[Array, tuple[Carry, ...]] = shard_map(
+        on_each, mesh=mesh, in_specs=(P(), of_steps, P(AXIS)), out_specs=(of_entity, P(AXIS)), check_vma=False
+    )(weights, steps, carries)
+    return told
 
 
 def _keep(made: NDArray[np.float32], *, forecasts: NDArray[np.float32], made_at: int, leads: tuple[int, ...]) -> None:

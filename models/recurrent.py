@@ -167,7 +167,7 @@ _Held = TypeVar("_Held")
 
 def _once(held: _Held) -> _Held:
     """The same arrays, computed once here rather than in each of their uses."""
-    same: _Held = lax.optimization_barrier(held)  # type: ignore[no-untyped-call]
+    same: _Held = lax.optimization_barrier(held)
     return same
 
 

@@ -1,24 +1,29 @@
 """Training: a panel of scaled telemetry becomes the weights of a forecaster.
 
-Everything is on the device from the start; an epoch with its validation is one call of one compiled function.
+Everything is on the devices from the start; an epoch with its validation is one call of one compiled function. Several devices share each
+batch: every one has a part of its windows, and their gradients are summed.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax  # type: ignore[import-untyped]  # it ships no types
-from jax import Array, lax
+from jax import Array, lax, shard_map
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 from models import sampling
 from models.config import Network, Training
+from models.devices import AXIS, mesh_of
 from models.lstm import Steps, forecaster, initial, rest
 from models.sampling import Windows
 from telemetry.errors import TrainingError
@@ -83,7 +88,14 @@ class _Record(NamedTuple):
     validation_loss: Array  # f32[]
 
 
-def fit(panel: Panel, *, network: Network, training: Training, on_epoch: Callable[[Epoch], None] | None = None) -> Trained:
+def fit(
+    panel: Panel,
+    *,
+    network: Network,
+    training: Training,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Trained:
     """The trained network: learned from TRAIN, stopped early by CALIBRATE, with the weights of the best epoch.
 
     Newcomers' days and incidents are neither learned from nor seen. On a CPU, equal arguments give equal bytes.
@@ -93,6 +105,7 @@ def fit(panel: Panel, *, network: Network, training: Training, on_epoch: Callabl
         network: what to train; its targets may differ from the panel's.
         training: how to train it.
         on_epoch: told of every epoch when it is over.
+        devices: that share each batch, as many of them as divide it; all that JAX has by default.
 
     Raises:
         TrainingError: nothing to learn from or to validate on, or a loss that is not finite.
@@ -101,21 +114,23 @@ def fit(panel: Panel, *, network: Network, training: Training, on_epoch: Callabl
     sampler = sampling.sampler(learnable, network=network, training=training)
     held_out = sampling.validation(calibrate, network=network, training=training, batch=sampler.batch)
     _require_windows(sampler, held_out=held_out)
-    data = _load(panel, network=network, training=training)
+    mesh = mesh_of(devices, batch=sampler.batch)
+    everywhere = NamedSharding(mesh, P())
+    data = jax.device_put(_load(panel, network=network, training=training), everywhere)
     cut = _Cut(time_steps=training.time_steps, first_judged=training.first_judged)
-    state, compiled_before = _begin(network, seed=training.seed), _compiled()
+    state, compiled_before = jax.device_put(_begin(network, seed=training.seed), everywhere), _compiled()
     history: list[Epoch] = []
     while not _is_over(history, training=training):
         began, number = time.perf_counter(), len(history) + 1
         windows, rates = sampler.draw(number), _rates(number, batches=sampler.batches, training=training)
-        state, record = _epoch(state, data, windows, rates, held_out, network=network, cut=cut)
+        state, record = _epoch(state, data, windows, rates, held_out, network=network, cut=cut, mesh=mesh)
         epoch = _told(record, number=number, windows=sampler.batches * sampler.batch, began=began)
         history.append(epoch)
         log.info("epoch %d: loss %.4f, validation %.4f, %.1f s", number, epoch.loss, epoch.validation_loss, epoch.seconds)
         if on_epoch is not None:
             on_epoch(epoch)
     weights = {name: np.asarray(weight) for name, weight in state.best.items()}
-    return Trained(weights=weights, history=tuple(history), device=_device(), compiles=_compiled() - compiled_before)
+    return Trained(weights=weights, history=tuple(history), device=_told_device(mesh), compiles=_compiled() - compiled_before)
 
 
 def _require_windows(sampler: sampling.Sampler, *, held_out: Windows) -> None:
@@ -171,34 +186,62 @@ def _begin(network: Network, *, seed: int) -> _State:
     return _State(weights=weights, moments=optax.scale_by_adam().init(weights), best=best, best_loss=jnp.asarray(np.inf, dtype=jnp.float32))
 
 
-@partial(jax.jit, static_argnames=("network", "cut"), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
 def _epoch(
-    state: _State, data: _Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: _Cut
+    state: _State, data: _Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: _Cut, mesh: Mesh
 ) -> tuple[_State, _Record]:
     """One pass over windows at rates f32[batches], then the validation: all in one compiled call."""
+    on_each = shard_map(
+        partial(_pass, network=network, cut=cut),
+        mesh=mesh,
+        in_specs=(P(), P(), P(None, AXIS), P(), P(None, AXIS)),
+        out_specs=P(),
+        check_vma=False,
+    )
+    told: tuple[_State, _Record] = on_each(state, data, windows, rates, held_out)
+    return told
 
-    def mean_error(weights: Weights, batch: Windows) -> tuple[Array, Array]:
-        total, count = _error(weights, batch, data, part=Part.TRAIN, network=network, cut=cut)
-        return total / jnp.maximum(count, 1), count
+
+def _pass(
+    state: _State, data: _Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: _Cut
+) -> tuple[_State, _Record]:
+    """What each device does of an epoch, with its part of every batch; weights and record are the same on all."""
+
+    def total_error(weights: Weights, batch: Windows) -> tuple[Array, Array]:
+        return _error(weights, batch, data, part=Part.TRAIN, network=network, cut=cut)
 
     def step(learned: _Learned, given: tuple[Windows, Array]) -> tuple[_Learned, tuple[Array, Array, dict[str, Array]]]:
         (weights, moments), (batch, rate) = learned, given
-        (loss, count), gradients = jax.value_and_grad(mean_error, has_aux=True)(weights, batch)
+        (total, count), gradients = jax.value_and_grad(total_error, has_aux=True)(weights, batch)
+        total, count, gradients = _summed((total, count, gradients))
+        share = 1 / jnp.maximum(count, 1)
+        gradients = {name: gradient * share for name, gradient in gradients.items()}
         directions, moments = optax.scale_by_adam().update(gradients, moments)
         weights = {name: weight - rate * directions[name] for name, weight in weights.items()}
         finite = {name: jnp.isfinite(gradient).all() for name, gradient in gradients.items()}
-        return (weights, moments), (loss, count, finite)
+        return (weights, moments), (total * share, count.astype(jnp.int32), finite)
 
     def validate(weights: Weights, batch: Windows) -> tuple[Weights, tuple[Array, Array]]:
         return weights, _error(weights, batch, data, part=Part.CALIBRATE, network=network, cut=cut)
 
     (weights, moments), (loss, judged, finite) = lax.scan(step, (state.weights, state.moments), (windows, rates))
     _, (totals, counts) = lax.scan(validate, weights, held_out)
-    validation_loss = totals.sum() / jnp.maximum(counts.sum(), 1)
+    total, count = _summed((totals.sum(), counts.sum()))
+    validation_loss = total / jnp.maximum(count, 1)
     better = validation_loss < state.best_loss
     best = {name: jnp.where(better, weight, state.best[name]) for name, weight in weights.items()}
     after = _State(weights=weights, moments=moments, best=best, best_loss=jnp.where(better, validation_loss, state.best_loss))
     return after, _Record(loss=loss, judged=judged, finite=finite, validation_loss=validation_loss)
+
+
+_Parts = TypeVar("_Parts")
+
+
+def _summed(parts: _Parts) -> _Parts:
+    """The sum over all devices, in one exchange rather than one for each array."""
+    flat, shaped = ravel_pytree(parts)
+    told: _Parts = shaped(lax.psum(flat, AXIS))
+    return told
 
 
 def _error(weights: Weights, windows: Windows, data: _Data, *, part: Part, network: Network, cut: _Cut) -> tuple[Array, Array]:
@@ -258,6 +301,8 @@ def _compiled() -> int:
     return int(_epoch._cache_size())  # type: ignore[attr-defined]  # not in jax's types, and counted by its own tests
 
 
-def _device() -> str:
-    device = jax.devices()[0]
-    return device.platform if device.device_kind == device.platform else f"{device.platform} {device.device_kind}"
+def _told_device(mesh: Mesh) -> str:
+    """For a person: `cpu x 2`."""
+    device = mesh.devices.flat[0]
+    name = device.platform if device.device_kind == device.platform else f"{device.platform} {device.device_kind}"
+    return name if mesh.size == 1 else f"{name} x {mesh.size}"

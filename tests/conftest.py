@@ -31,6 +31,7 @@ os.environ |= {
     "TIDEWATCH_HOME": str(HOME / "tidewatch"),
 }
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda runs the gpu tests where there is one
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")  # so that sharing a batch is tested wherever something is trained
 time.tzset()
 
 settings.register_profile("tidewatch", deadline=None, print_blob=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -53,6 +54,19 @@ def test_two_runs_give_the_same_bytes_and_another_seed_gives_others(panel: Panel
     training = replace(TRAINING, epochs=2)
     assert _bytes(panel, training=training) == _bytes(panel, training=training)
     assert _bytes(panel, training=training) != _bytes(panel, training=replace(training, seed=1))
+
+
+def test_devices_that_share_a_batch_learn_what_one_would(panel: Panel) -> None:
+    assert len(jax.local_devices()) == 2
+    shared, alone = (train.fit(panel, network=NETWORK, training=TRAINING, devices=devices) for devices in (None, jax.local_devices()[:1]))
+    assert (shared.device, alone.device) == ("cpu x 2", "cpu")
+    assert shared.history[0].validation_loss == pytest.approx(alone.history[0].validation_loss, rel=1e-4)
+    for name, weight in shared.weights.items():
+        np.testing.assert_allclose(weight, alone.weights[name], atol=2e-4, err_msg=name)
+
+
+def test_devices_that_do_not_divide_a_batch_are_left_out(panel: Panel) -> None:
+    assert train.fit(panel, network=NETWORK, training=replace(TRAINING, batch=7)).device == "cpu"
 
 
 @pytest.mark.parametrize("supervision", ["every_step", pytest.param("last_step", marks=pytest.mark.slow)])
