@@ -14,7 +14,9 @@ CLOCKS: Final = ("iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
 COUNTED: Final = ("second_index", "minute_index", "step_index", "row")
 """Formats that count from an origin: seconds, minutes, steps of the cadence, or the rows of a file."""
 NewColumns = Literal["discard", "freeze", "evolve"]
-Severity = Literal["stop", "warn", "off"]
+Severity = Literal["stop", "quarantine", "warn", "off"]
+"""What a finding does: stop the run; leave what it names (entity, parameter, period) out of the run and go on with the rest; warn in the
+report; or it is not looked for."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 Minutes = Annotated[int, Field(ge=1)]
 
@@ -309,13 +311,24 @@ class Gate(Section):
 
 
 class Checks(Section):
-    """What a finding of each raw check does: stop the run, warn in the report, or nothing."""
+    """What a finding of each raw check does: stop the run, leave out what it names, warn in the report, or nothing."""
 
-    plausible_range: Severity = "stop"
+    plausible_range: Severity = "quarantine"
+    infinite: Severity = "quarantine"
+    missing: Severity = "quarantine"
+    """Of a parameter that an entity does not tell while its others arrive."""
+    counter: Severity = "quarantine"
+    """Of a counter that ran backwards: its rises then are none."""
+    copies: Severity = "warn"
+    """Of a day that is told again, value by value, as another day or as another entity's."""
     unit_shift: Severity = "stop"
     unit_shift_factor: Annotated[float, Field(gt=1)] = 8.0
     """A sustained jump of a parameter's daily level by this factor or more is taken for a change of unit."""
+    max_quarantined_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Of the cells (entity x parameter): where more would be left out, it is no matter of single ones any more, and the run stops."""
     max_missing_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_restarts_a_day: Annotated[int, Field(ge=0)] = 24
+    """Of a counter; more of them are warned of."""
     max_out_of_range_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     min_volume_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Fewer observed steps of an entity in the last full day than this share of what it had on a day before are warned of."""
@@ -337,7 +350,8 @@ class Rule(Section):
     """Share of `right` by which `left` may lie above it."""
     max_share: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Share of an entity's steps that may break it."""
-    severity: Literal["stop", "warn"] = "stop"
+    severity: Literal["stop", "quarantine", "warn"] = "stop"
+    """Of a quarantine: both parameters are left out, as either may be wrong."""
 
     @property
     def text(self) -> str:

@@ -4,26 +4,25 @@ Suites are never loaded from a store: the library drops expectations whose class
 as expectations were asked for must come back, or the check refuses.
 """
 
-import re
 import threading
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import polars as pl
-from great_expectations.core import ExpectationSuite, RunIdentifier
 from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult, ExpectationValidationResult
-from great_expectations.core.validation_definition import ValidationDefinition
 from great_expectations.expectations.expectation import Expectation
 
 from telemetry.contract import Contract
 from telemetry.panel import Panel
 from telemetry.schema import grid_schema
-from validation import docs, expectations, suites, tensor_profile
-from validation.findings import CheckReport
+from validation import checkpoint, docs, expectations, suites, tensor_profile, verdict
+from validation.checkpoint import Verdict
+from validation.findings import CheckReport, Finding
 from validation.measures import packed
+from validation.verdict import worst_first
 
 _ONE_AT_A_TIME: Final = threading.Lock()
 """Great Expectations keeps one current context per process."""
@@ -41,7 +40,12 @@ def check_raw(grid: pl.LazyFrame, *, contract: Contract, folder: Path, name: str
     frame = grid.collect(engine="in-memory")
     sound = pl.Schema(grid_schema(contract.names)) == frame.schema and not frame.is_empty()
     asked = [*suites.door(contract), *(suites.of_grid(contract) if sound else ())]
-    return _run(packed(frame) if sound else frame.head(1), asked=asked, folder=folder, name=name)
+    told = partial(_too_much, grid=frame.lazy(), contract=contract)
+    return _run(packed(frame) if sound else frame.head(1), asked=asked, folder=folder, name=name, verdict=told)
+
+
+def _too_much(found: Sequence[Finding], *, grid: pl.LazyFrame, contract: Contract) -> tuple[Finding, ...]:
+    return verdict.too_much(verdict.spans(found, grid=grid, contract=contract), grid=grid, contract=contract)
 
 
 def check_tensor(
@@ -76,26 +80,20 @@ def check_tensor(
     )
 
 
-def _run(frame: pl.DataFrame, *, asked: Sequence[Expectation], folder: Path, name: str) -> CheckReport:
+def _run(frame: pl.DataFrame, *, asked: Sequence[Expectation], folder: Path, name: str, verdict: Verdict | None = None) -> CheckReport:
     began = time.perf_counter()
     with _ONE_AT_A_TIME:
         context = docs.context(folder)
-        suite = context.suites.add_or_update(ExpectationSuite(name=_slug(name), expectations=list(asked)))
-        asset = context.data_sources.add_pandas("tidewatch").add_dataframe_asset(_slug(name))
-        definition = ValidationDefinition(name=_slug(name), data=asset.add_batch_definition_whole_dataframe("whole"), suite=suite)
-        results = context.validation_definitions.add(definition).run(
-            batch_parameters={"dataframe": frame.to_pandas(use_pyarrow_extension_array=True)},
-            run_id=RunIdentifier(run_name=_slug(name), run_time=datetime.now(UTC)),
-        )
-        index = docs.build(context, folder=folder)
+        batch = frame.to_pandas(use_pyarrow_extension_array=True)
+        results = checkpoint.run(batch, asked=asked, context=context, folder=folder, name=name, verdict=verdict)
     _all_judged(results, asked=len(asked))
     found = tuple(finding for result in results.results for finding in expectations.findings_of(result))
     return CheckReport(
         passed=all(finding.severity != "stop" for finding in found),
-        findings=tuple(sorted(found, key=lambda finding: finding.severity)),
+        findings=worst_first(found),
         asked=len(asked),
         results=len(results.results),
-        docs=index,
+        docs=folder / docs.PAGES / "index.html",
         seconds=time.perf_counter() - began,
     )
 
@@ -119,8 +117,3 @@ def _reason(result: ExpectationValidationResult) -> str:
     facts = told if "exception_message" in told else next(iter(told.values()), {})
     name = result.expectation_config.type if result.expectation_config else "an expectation"
     return f"{name}: {facts.get('exception_message', 'no reason was given')}"
-
-
-def _slug(name: str) -> str:
-    """`name` as a part of a path."""
-    return re.sub(r"[^\w-]+", "-", name).strip("-") or "check"

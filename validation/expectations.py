@@ -8,6 +8,7 @@ in metrics that all expectations of a suite share: the library computes each onc
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from great_expectations.execution_engine.execution_engine import ExecutionEngine
@@ -21,6 +22,7 @@ from great_expectations.expectations.core.expect_compound_columns_to_be_unique i
 from great_expectations.expectations.core.expect_table_columns_to_match_set import ExpectTableColumnsToMatchSet
 from great_expectations.expectations.core.expect_table_row_count_to_be_between import ExpectTableRowCountToBeBetween
 from great_expectations.expectations.expectation import BatchExpectation, ColumnAggregateExpectation
+from great_expectations.expectations.metadata_types import FailureSeverity
 from great_expectations.render.components import (
     CollapseContent,
     LegacyDiagnosticRendererType,
@@ -36,6 +38,14 @@ from validation.measures import BREACHES, DIAGNOSES, FRAME, INFINITE, OUTSIDE, P
 
 SHOWN: Final = 50
 """Findings of one expectation that a page shows; the stored result holds them all."""
+SEVERITIES: Final[dict[Severity, FailureSeverity]] = {
+    "stop": FailureSeverity.CRITICAL,
+    "quarantine": FailureSeverity.WARNING,
+    "warn": FailureSeverity.INFO,
+}
+"""Our words in the library's."""
+LEFT_OUT: Final = "Quarantined: it is neither learned from nor judged by."
+"""How a finding's sentence ends that is left out of a run."""
 
 
 class _Judged:
@@ -50,7 +60,8 @@ class _Judged:
     @property
     def stops(self) -> Severity:
         """The library's severity in our words."""
-        return "stop" if self.severity == "critical" else "warn"  # type: ignore[attr-defined]  # of the class it is mixed into
+        library: FailureSeverity = self.severity  # type: ignore[attr-defined]  # of the class it is mixed into
+        return next(ours for ours, theirs in SEVERITIES.items() if theirs == library)
 
     def get_validation_dependencies(
         self, execution_engine: ExecutionEngine[Any] | None = None, runtime_configuration: dict[str, Any] | None = None, **_: Any
@@ -59,9 +70,7 @@ class _Judged:
         return BatchExpectation.get_validation_dependencies(self, execution_engine, runtime_configuration)  # type: ignore[arg-type]
 
     def _validate(self, metrics: Metrics, runtime_configuration: Any = None, execution_engine: Any = None) -> dict[str, Any]:
-        found = self.findings(metrics)
-        observed = "as expected" if not found else found[0].found + (f", and {len(found) - 1} more" if len(found) > 1 else "")
-        return {"success": not found, "result": {"observed_value": observed, "details": {"findings": [f.as_json() for f in found]}}}
+        return outcome([_left_out(finding) for finding in self.findings(metrics)])
 
     @classmethod
     @renderer(renderer_type=LegacyDiagnosticRendererType.OBSERVED_VALUE)
@@ -84,6 +93,21 @@ class _Judged:
                 table=rows, header_row=["Entity", "Period", "Found", "Expected"], styling={"body": {"classes": ["table-sm"]}}
             )
         ]
+
+
+def outcome(found: Sequence[Finding]) -> dict[str, Any]:  # Any: plain JSON
+    """What an expectation that found this gives back to the library."""
+    observed = "as expected" if not found else found[0].found + (f", and {len(found) - 1} more" if len(found) > 1 else "")
+    return {"success": not found, "result": {"observed_value": observed, "details": {"findings": [f.as_json() for f in found]}}}
+
+
+def _left_out(finding: Finding) -> Finding:
+    """A finding of the severity 'quarantine' says so; one that does not name what is to be left out stops."""
+    if finding.severity != "quarantine":
+        return finding
+    if not (finding.entity and finding.parameter):
+        return replace(finding, severity="stop")
+    return replace(finding, sentence=f"{finding.sentence} {LEFT_OUT}")
 
 
 def findings_of(result: Any) -> tuple[Finding, ...]:  # Any: the library's ExpectationValidationResult
@@ -226,7 +250,7 @@ class ExpectRule(_Judged, ExpectColumnPairValuesAToBeGreaterThanB):
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `rules.broken`."""
-        return rules.broken(
+        broken = rules.broken(
             metrics[BREACHES],
             profile=metrics[PROFILE],
             rule=rules.in_words(self.rule, tolerance=self.tolerance),
@@ -234,6 +258,7 @@ class ExpectRule(_Judged, ExpectColumnPairValuesAToBeGreaterThanB):
             at_most=1 - (_number(self.mostly) or 0.0),
             severity=self.stops,
         )
+        return [replace(finding, beside=(str(self.column_A),)) for finding in broken]
 
 
 class ExpectVolume(_Judged, BatchExpectation):
@@ -256,6 +281,19 @@ class ExpectFreshness(_Judged, BatchExpectation):
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `presence.stale`."""
         return presence.stale(metrics[PRESENCE], cadence=metrics[PROFILE].cadence, stale_hours=self.stale_hours)
+
+
+class ExpectFewQuarantined(_Judged, BatchExpectation):
+    """At most a share of the cells (entity x parameter) quarantined, and something left of every parameter.
+
+    What the others found is known only when all were judged: `checkpoint.TellVerdict` tells what this one found, see `verdict.too_much`.
+    """
+
+    at_most: float
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """Nothing yet."""
+        return ()
 
 
 # Over the statistics of a panel (`tensor_profile.TENSORS`)

@@ -7,7 +7,10 @@ from typing import Any, Final, Literal, Self
 
 from telemetry.errors import DataCheckError
 
-Severity = Literal["stop", "warn"]
+Severity = Literal["stop", "quarantine", "warn"]
+"""What a finding does: nothing is learned; what it names is left out of the run, and the rest goes on; a person should know."""
+RANK: Final = {"stop": 0, "quarantine": 1, "warn": 2}
+"""The worst first."""
 TOLD_IN_MESSAGE: Final = 3
 """A message that lists hundreds of findings is not read; the pages hold them all."""
 
@@ -30,6 +33,8 @@ class Finding:
     """All of it in plain words, for a person at 3 am."""
     cause: str = ""
     """The error of arithmetic behind it, where one was recognised: `x1000`, `integer division by 60`, `swapped with queries`."""
+    beside: tuple[str, ...] = ()
+    """Other parameters that are quarantined with this one, because nobody knows which of them is wrong."""
 
     @property
     def period(self) -> str:
@@ -38,15 +43,16 @@ class Finding:
             return ""
         return f"{self.period_start:%Y-%m-%d %H:%M} to {self.period_end:%Y-%m-%d %H:%M} UTC"
 
-    def as_json(self) -> dict[str, str | None]:
+    def as_json(self) -> dict[str, Any]:  # Any: plain JSON
         """The fields as plain JSON, times in ISO format."""
-        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
+        told = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
+        return told | {"beside": list(self.beside)}
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> Self:  # Any: plain JSON
         """The finding that `as_json` told."""
         times = {key: datetime.fromisoformat(told[key]) if told[key] else None for key in ("period_start", "period_end")}
-        return cls(**{**told, **times})
+        return cls(**{**told, **times, "beside": tuple(told.get("beside", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,11 @@ class CheckReport:
     def stops(self) -> tuple[Finding, ...]:
         """The findings that stop a run."""
         return tuple(finding for finding in self.findings if finding.severity == "stop")
+
+    @property
+    def quarantined(self) -> tuple[Finding, ...]:
+        """The findings that name what a run leaves out."""
+        return tuple(finding for finding in self.findings if finding.severity == "quarantine")
 
 
 class DataCheckFailed(DataCheckError):  # noqa: N818  # reads as what happened

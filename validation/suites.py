@@ -1,17 +1,16 @@
 """What is asked of a contract's data: the expectations of its raw grid and of its tensors, made from the contract alone."""
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Literal
 
 from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.metadata_types import FailureSeverity
 
 from telemetry.contract import Contract
 from telemetry.schema import AT, ENTITY, grid_schema
-from telemetry.sections import Checks, Parameter, Rule, Severity
+from telemetry.sections import Checks, Parameter, Rule
 from validation import expectations, judgements, rules, tensor_judgements
-
-SEVERITIES: Final = {"stop": FailureSeverity.CRITICAL, "warn": FailureSeverity.WARNING}
+from validation.expectations import SEVERITIES
+from validation.findings import Severity
 
 
 def door(contract: Contract) -> Iterator[Expectation]:
@@ -32,16 +31,23 @@ def of_grid(contract: Contract) -> Iterator[Expectation]:
     for rule in contract.rules:
         yield _of_rule(rule)
     yield from _of_presence(contract.checks)
+    share = contract.checks.max_quarantined_share
+    yield expectations.ExpectFewQuarantined(
+        at_most=share, description=f"At most {share:.1%} of the cells (entity x parameter) are quarantined, and never all of a parameter."
+    )
 
 
 def _of_parameter(name: str, *, parameter: Parameter, contract: Contract) -> Iterator[Expectation]:
     checks = contract.checks
-    yield expectations.ExpectFiniteValues(column=name, description="All values are finite.")
-    yield expectations.ExpectNotMissing(
-        column=name,
-        min_value=1 - checks.max_missing_share,
-        description=f"At most {checks.max_missing_share:.1%} of an entity's steps are missing.",
-    )
+    if checks.infinite != "off":
+        yield expectations.ExpectFiniteValues(column=name, severity=SEVERITIES[checks.infinite], description="All values are finite.")
+    if checks.missing != "off" and parameter.missing != "ignore":
+        yield expectations.ExpectNotMissing(
+            column=name,
+            min_value=1 - checks.max_missing_share,
+            severity=SEVERITIES[checks.missing],
+            description=f"At most {checks.max_missing_share:.1%} of an entity's steps are missing.",
+        )
     if checks.plausible_range != "off" and (parameter.minimum is not None or parameter.maximum is not None):
         bounds = judgements.bounds(parameter.minimum, parameter.maximum, unit=parameter.unit)
         but = f", but for {checks.max_out_of_range_share:.1%} of them" if checks.max_out_of_range_share else ""

@@ -180,7 +180,7 @@ def test_a_rule_stops_unless_it_says_otherwise_and_a_few_steps_may_break_it() ->
         (RULE | {"op": ">="}, r"rules.0.op: Input should be '<=' or '<' (found '>=')"),
         (RULE | {"share": 0.1}, "rules.0.share: unknown key; allowed here: left, max_share, op, right, severity, tolerance"),
         (RULE | {"max_share": 1}, "rules.0.max_share: Input should be less than 1"),
-        (RULE | {"severity": "off"}, "rules.0.severity: Input should be 'stop' or 'warn'"),
+        (RULE | {"severity": "off"}, "rules.0.severity: Input should be 'stop', 'quarantine' or 'warn'"),
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_refused(rule: dict[str, Any], told: str) -> None:
