@@ -1,21 +1,24 @@
-"""What a grid holds, in numbers: one Polars pass over all its rows, small frames out. Nothing is judged here.
+"""What a grid holds, in numbers: one pass over all its rows, small frames out. Nothing is judged here.
 
 Everything is in canonical units, before scaling: a standardised x and a standardised 100 x are the same.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from telemetry.schema import AT, ENTITY, OBSERVED, PARAMETER
+from telemetry.schema import AT, ENTITY, OBSERVED, PARAMETER, TIME
+from validation import hours
+from validation.hours import Places, Told, place, tell
 
-HOUR_US: Final = 3_600_000_000
+HOUR_US: Final = hours.HOUR_US
 HOUR: Final = "hour"
 KEYS: Final = (ENTITY, AT, OBSERVED)
-_HOURS_END: Final = 100_000_000
-"""More hours than a 64-bit time in microseconds may have, so that entity and hour make one number."""
+_NO_STEP: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,30 +41,45 @@ class Profile:
 
 
 def measure(grid: pl.DataFrame) -> Profile:
-    """The profile of `grid`, whose parameters are all columns but entity, at and observed.
-
-    Medians are several times slower in Polars' streaming engine than in its in-memory one, and groups by two columns than by one number.
-    """
+    """The profile of `grid`, whose parameters are all columns but entity, at and observed. A row without a time tells nothing."""
     parameters = [name for name in grid.columns if name not in KEYS]
-    rows = grid.lazy()
-    keyed = rows.select(
-        ENTITY, *_hour(), *map(_telling, parameters), *map(_broken, parameters), *(told for name in parameters for told in _signed(name))
-    )
-    entities, cells, hours = pl.collect_all(
-        [
-            rows.group_by(ENTITY).agg(_of_entity()),
-            rows.group_by(ENTITY).agg(_of_cell(name) for name in parameters),
-            keyed.group_by("key").agg(pl.col(ENTITY, HOUR).first(), *(told for name in parameters for told in _of_hour(name))),
-        ],
-        engine="in-memory",
-    )
+    places = place(grid)
+    told = tell(grid, places=places, parameters=parameters)
+    entities = _entities(grid, places=places)
     steps = entities.get_column("step").drop_nulls().mode().sort()
     return Profile(
         cadence=steps[0] if len(steps) else timedelta(minutes=1),
         entities=entities.drop("step").sort(ENTITY),
-        cells=cells.unpivot(index=ENTITY, variable_name=PARAMETER, value_name="told").unnest("told").sort(ENTITY, PARAMETER),
-        hours=_long(hours.sort(ENTITY, HOUR), parameters=parameters),
+        cells=_cells(told, places=places, parameters=parameters),
+        hours=_hours(told, places=places, parameters=parameters),
     )
+
+
+def _entities(grid: pl.DataFrame, *, places: Places) -> pl.DataFrame:
+    """Rows are only grouped where time does not go forward: elsewhere nothing is repeated."""
+    if places.order is not None or grid.is_empty():
+        return grid.lazy().group_by(ENTITY).agg(_of_entity()).collect(engine="in-memory")
+    begin = places.first[places.begin]
+    rows = np.diff(begin, append=len(grid))
+    at = grid.get_column(AT).dt.epoch("us").to_numpy()
+    step = np.append(np.diff(at), _NO_STEP)
+    step[begin[1:] - 1] = _NO_STEP
+    least = pl.Series(np.minimum.reduceat(step, begin))
+    forward = pl.DataFrame({ENTITY: places.entities, "rows": rows, "first": at[begin], "last": at[begin + rows - 1], "step": least})
+    none, never = pl.lit(0, dtype=pl.UInt32), pl.lit(None, dtype=TIME)
+    forward = forward.select(
+        ENTITY,
+        pl.col("rows").cast(pl.UInt32),
+        pl.col("first", "last").cast(TIME),
+        none.alias("repeated"),
+        never.alias("first_repeated"),
+        none.alias("backward"),
+        never.alias("first_backward"),
+        pl.when(pl.col("step") < _NO_STEP).then("step").cast(pl.Duration("us")),
+    )
+    odd = pl.col(ENTITY).is_in(places.entities.filter(least <= 0).implode(), nulls_equal=True)
+    grouped = grid.lazy().filter(odd).group_by(ENTITY).agg(_of_entity()).collect(engine="in-memory")
+    return pl.concat([forward.filter(~odd), grouped])
 
 
 def _of_entity() -> list[pl.Expr]:
@@ -79,59 +97,50 @@ def _of_entity() -> list[pl.Expr]:
     ]
 
 
-def _of_cell(name: str) -> pl.Expr:
-    value = pl.col(name)
-    return pl.struct(
-        pl.len().alias("rows"),
-        value.null_count().alias("missing"),
-        (value.is_null() & pl.col(OBSERVED)).sum().alias("missing_while_observed"),
-        value.min().alias("lowest"),
-        value.max().alias("highest"),
-    ).alias(name)
+def _cells(told: Told, *, places: Places, parameters: list[str]) -> pl.DataFrame:
+    """One row per entity and parameter: its hours together."""
+    begin = places.begin
 
+    def together(function: np.ufunc, values: NDArray[Any], dtype: type[pl.DataType]) -> pl.Series:
+        each = function.reduceat(values, begin, axis=-1) if len(begin) else values
+        return pl.Series(each.ravel(), dtype=dtype, nan_to_null=True)
 
-def _hour() -> tuple[pl.Expr, ...]:
-    hour = pl.col(AT).dt.epoch("us") // HOUR_US
-    entity = pl.col(ENTITY).cast(pl.Categorical).to_physical().cast(pl.Int64)
-    return hour.alias(HOUR), (entity * _HOURS_END + hour).alias("key")
-
-
-def _telling(name: str) -> pl.Expr:
-    """What tells of a unit: zero is zero in every unit."""
-    value = pl.col(name)
-    return pl.when((value != 0) & value.is_finite()).then(value.abs()).alias(name)
-
-
-def _broken(name: str) -> pl.Expr:
-    value = pl.col(name)
-    return (value != value.floor()).alias(f"broken:{name}")
-
-
-def _signed(name: str) -> list[pl.Expr]:
-    value = pl.col(name)
-    return [pl.when(value != 0).then(value < 0).alias(f"negative:{name}"), (value == 0).alias(f"zero:{name}")]
-
-
-def _of_hour(name: str) -> tuple[pl.Expr, ...]:
-    return (
-        pl.col(name).median().alias(f"level:{name}"),
-        pl.col(name).count().alias(f"told:{name}"),
-        pl.col(f"broken:{name}").any().not_().alias(f"whole:{name}"),
-        pl.col(f"negative:{name}").mean().alias(f"negative:{name}"),
-        pl.col(f"zero:{name}").mean().alias(f"zero:{name}"),
+    entity, parameter = places.entities.to_frame(ENTITY), pl.DataFrame({PARAMETER: parameters}, schema={PARAMETER: pl.String})
+    keys = parameter.join(entity, how="cross", maintain_order="left_right")
+    cells = keys.select(
+        ENTITY,
+        PARAMETER,
+        together(np.add, np.broadcast_to(places.rows, told.missing.shape), pl.UInt32).alias("rows"),
+        together(np.add, told.missing, pl.UInt32).alias("missing"),
+        together(np.add, told.missing_while_observed, pl.UInt32).alias("missing_while_observed"),
+        together(np.fmin, told.lowest, pl.Float64).alias("lowest"),
+        together(np.fmax, told.highest, pl.Float64).alias("highest"),
     )
+    return cells.sort(ENTITY, PARAMETER)
 
 
-def _long(hours: pl.DataFrame, *, parameters: list[str]) -> pl.DataFrame:
-    """One row per entity, hour and parameter; hours that tell nothing are left out."""
+def _hours(told: Told, *, places: Places, parameters: list[str]) -> pl.DataFrame:
+    """One row per parameter, entity and hour, sorted so; hours that tell nothing are left out."""
+    order = places.by_name
+    telling = ((told.told > 0) | (told.zero > 0))[:, order]
+    parameter, hour = (index.astype(np.uint32) for index in np.nonzero(telling))
+    placed = order[hour]
 
-    def column(told: str) -> pl.DataFrame:
-        wide = hours.select(ENTITY, HOUR, *(pl.col(f"{told}:{name}").alias(name) for name in parameters))
-        return wide.unpivot(index=[ENTITY, HOUR], variable_name=PARAMETER, value_name=told)
+    def long(values: NDArray[Any]) -> pl.Series:
+        return pl.Series(values[parameter, placed], nan_to_null=True)
 
-    others = [column(told).get_column(told) for told in ("told", "whole", "negative", "zero")]
-    long = column("level").with_columns(others)
-    return long.filter((pl.col("told") > 0) | (pl.col("zero") > 0))
+    return pl.DataFrame(
+        {
+            ENTITY: places.entities.gather(places.entity[placed]),
+            HOUR: places.period[placed],
+            PARAMETER: pl.Series(parameters, dtype=pl.String).gather(parameter),
+            "level": long(told.level),
+            "told": long(told.told),
+            "whole": long(told.whole),
+            "negative": long(told.negative),
+            "zero": long(told.zero),
+        }
+    )
 
 
 def outside(grid: pl.DataFrame, *, parameter: str, minimum: float | None, maximum: float | None) -> pl.DataFrame:

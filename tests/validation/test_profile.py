@@ -2,10 +2,16 @@
 
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
+from tests.validation import grouped
 from tests.validation.grids import day, grid
+from validation import hours
 from validation.profile import infinite, measure, outside
 
 ROWS = {
@@ -62,3 +68,60 @@ def test_infinite_values_are_told_apart_from_those_outside() -> None:
     assert infinite(frame, parameter="load").select("entity", "outside", "first", "last").rows() == [
         ("a", 2, day(0), day(0) + timedelta(minutes=60))
     ]
+
+
+VALUES = (0.0, -0.0, 1.0, 2.0, 3.0, 0.1, 2.5, -0.7, -3.0, 1e-300, 1e300, float("inf"), float("-inf"), None, None)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> pl.DataFrame:
+    """Entities in any order of name, steps in any order of time or sorted, hours of any number of steps, in one piece or several."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows, span = draw(st.integers(1, 300)), draw(st.sampled_from([10, 60, 600]))
+    frame = pl.DataFrame(
+        {
+            "entity": random.choice(["b", "a", "c/d"], rows),
+            "at": random.integers(-span, span, rows) * 60_000_000,
+            "observed": random.random(rows) < 0.8,
+            "load": pl.Series([VALUES[index] for index in random.integers(0, len(VALUES), rows)], dtype=pl.Float64),
+            "queries": pl.Series(random.integers(0, 4, rows)).cast(pl.Float64),
+            "silent": pl.Series([None] * rows, dtype=pl.Float64),
+        }
+    ).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
+    match draw(st.sampled_from(["sorted", "once", "backward", "mixed"])):
+        case "sorted":
+            frame = frame.sort("entity", "at", maintain_order=True)
+        case "once":
+            frame = frame.sort("entity", "at", descending=[True, False]).unique(["entity", "at"], keep="first", maintain_order=True)
+        case "backward":
+            frame = frame.sort("entity", maintain_order=True)
+    middle = len(frame) // 3
+    return pl.concat([frame[:middle], frame[middle:]], rechunk=draw(st.booleans()))
+
+
+@given(frame=grids(), block=st.sampled_from([1, 100, hours.BLOCK]))
+def test_the_statistics_are_those_of_plain_groups(frame: pl.DataFrame, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(hours, "BLOCK", block)
+        profile = measure(frame)
+    assert_frame_equal(profile.entities, grouped.entities(frame))
+    assert_frame_equal(profile.cells, grouped.cells(frame))
+    assert_frame_equal(profile.hours, grouped.hours(frame), check_exact=True)
+
+
+def test_a_grid_without_a_row_has_an_empty_profile() -> None:
+    profile = measure(rows().clear())
+    assert (len(profile.entities), len(profile.cells), len(profile.hours), profile.cadence) == (0, 0, 0, timedelta(minutes=1))
+    assert profile.hours.schema == measure(rows()).hours.schema
+    assert profile.cells.schema == measure(rows()).cells.schema
+    assert profile.entities.schema == measure(rows()).entities.schema
+
+
+def test_hours_of_one_three_and_four_rows_are_told_apart_in_one_block() -> None:
+    minutes = [0, 60, 61, 62, 120, 121, 122, 123]  # 2 x 4 places for the longer two: as many as there are rows
+    frame = pl.DataFrame(
+        {"entity": "a", "at": [day(0) + timedelta(minutes=minute) for minute in minutes], "observed": True, "load": [5.0, *range(1, 8)]},
+        schema_overrides={"at": pl.Datetime("us", "UTC"), "load": pl.Float64},
+    )
+    assert measure(frame).hours.select("told", "level").rows() == [(1, 5.0), (3, 2.0), (4, 5.5)]
+    assert measure(frame).cells["missing"].to_list() == [0]
