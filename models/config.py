@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 Schedule = Literal["constant", "cosine"]
 Supervision = Literal["every_step", "last_step"]
 Cell = Literal["lstm", "gru"]
+Loss = Literal["mae", "huber", "gaussian", "quantile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Network:
         shortcut: the leads that are forecast as a correction to the last value.
         hidden: units of every recurrent layer, first to last.
         cells: the kind of every recurrent layer; LSTM throughout where none is told.
+        extras: numbers that a forecast tells beside its location, as its loss wants them.
         dense: units of the dense layer before the output.
         embedding: numbers that describe an entity; 0 for none.
     """
@@ -36,6 +38,7 @@ class Network:
     dense: int = 64
     embedding: int = 8
     cells: tuple[Cell, ...] = ()
+    extras: int = 0
 
     @property
     def layers(self) -> tuple[tuple[Cell, int], ...]:
@@ -76,7 +79,11 @@ class Training:
 
     Attributes:
         batch: windows per training step.
+        learning_rate: of Adam (Kingma & Ba, 2015).
         schedule: of the learning rate; cosine falls to 0 over all epochs.
+        rise: share of all training steps in which the rate rises from 0, whatever its schedule.
+        loss: as `models.losses` tells them.
+        clip: gradients of a greater norm are scaled down to it; 0 leaves them as they are.
         patience: epochs without a better validation loss after which training stops.
         time_steps: length of a window.
         warmup_steps: first steps of a window whose forecasts are not judged, with `every_step`.
@@ -87,6 +94,9 @@ class Training:
     batch: int = 64
     learning_rate: float = 0.001
     schedule: Schedule = "constant"
+    rise: float = 0.0
+    loss: Loss = "mae"
+    clip: float = 0.0
     epochs: int = 100
     patience: int = 5
     time_steps: int = 64
@@ -99,6 +109,8 @@ class Training:
         """Refuse windows in which nothing is judged."""
         if not 0 <= self.warmup_steps < self.time_steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} leaves nothing of time_steps {self.time_steps}")
+        if not 0 <= self.rise < 1 or self.clip < 0:
+            raise ValueError(f"rise {self.rise} must be a share below 1, and clip {self.clip} 0 or more")
         if min(self.batch, self.epochs, self.patience) < 1:
             raise ValueError(f"batch {self.batch}, epochs {self.epochs} and patience {self.patience} must be 1 or more")
 

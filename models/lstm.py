@@ -58,10 +58,15 @@ class Forecaster(nnx.Module):
             for number, (width, (cell, hidden)) in enumerate(zip(widths, network.layers, strict=False))
         )
         self.dense = Dense(network.hidden[-1], outputs=network.dense, random=random)
-        self.head = Dense(network.dense, outputs=len(network.leads) * len(network.targets), random=random)
+        self.head = Dense(network.dense, outputs=len(network.leads) * len(network.targets) * (1 + network.extras), random=random)
 
     def __call__(self, steps: Steps, *, carries: tuple[Carry, ...], first: int = 0) -> tuple[Array, tuple[Carry, ...]]:
         """Forecasts f32[step - first, batch, L, K] made at steps `first` and later, and the state after the last step."""
+        told, after = self.distribution(steps, carries=carries, first=first)
+        return told[..., 0], after
+
+    def distribution(self, steps: Steps, *, carries: tuple[Carry, ...], first: int = 0) -> tuple[Array, tuple[Carry, ...]]:
+        """The same as f32[step - first, batch, L, K, 1 + extras]: the location, and what the loss has it tell beside."""
         hidden, constant = self._inputs(steps), self._entity(steps)
         after = []
         for number, (layer, carry) in enumerate(zip(self.layers, carries, strict=True)):
@@ -69,10 +74,10 @@ class Forecaster(nnx.Module):
             after.append(carry_after)
         dense = nnx.relu(self.dense(hidden[first:]))
         leads, targets = self.network.leads, self.network.targets
-        told = self.head(dense).reshape(*dense.shape[:2], len(leads), len(targets))
+        told = self.head(dense).reshape(*dense.shape[:2], len(leads), len(targets), 1 + self.network.extras)
         through = np.array([lead in self.network.shortcut for lead in leads], dtype=bool)
         last = steps.values[first:, :, None, np.array(targets)]
-        return told + jnp.where(through[:, None], last, 0), tuple(after)
+        return told.at[..., 0].add(jnp.where(through[:, None], last, 0)), tuple(after)
 
     def _inputs(self, steps: Steps) -> Array:
         """f32[step, batch, feature]: what the first layer reads at every step."""

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models import baselines, predict, train
-from models.config import Network, Supervision, Training
+from models.config import Cell, Loss, Network, Supervision, Training
+from models.losses import EXTRAS
 from telemetry.errors import TrainingError
 from telemetry.panel import Panel, Part
 
@@ -153,3 +154,33 @@ def test_a_wave_is_forecast_better_than_by_its_last_value(supervision: Supervisi
     for index, lead in enumerate(NETWORK.leads):
         last = baselines.persistence(panel.values, observed=panel.observed, lead=lead)[mature, start:, targets]
         assert np.abs(forecasts[:, :, index] - actual).mean() < 0.5 * np.abs(last - actual).mean()
+
+
+@pytest.mark.parametrize("loss", ["huber", "gaussian", "quantile"])
+@pytest.mark.parametrize("cells", [("lstm",), ("gru",)])
+@pytest.mark.slow
+def test_every_loss_and_cell_learns(loss: Loss, cells: tuple[Cell, ...], panel: Panel) -> None:
+    network = replace(NETWORK, cells=cells, extras=EXTRAS[loss])
+    training = replace(TRAINING, epochs=40, patience=40, loss=loss, clip=1.0, schedule="cosine", rise=0.1)
+    history = train.fit(panel, network=network, training=training).history
+    assert history[-1].validation_loss < history[0].validation_loss - 0.2
+
+
+def test_the_rate_rises_and_falls() -> None:
+    training = replace(TRAINING, epochs=2, learning_rate=1.0, schedule="cosine", rise=0.25)
+    rates = np.concatenate([train._rates(number, batches=10, training=training) for number in (1, 2)])
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert (np.diff(rates[5:]) < 0).all()
+    assert rates[-1] < 0.02
+
+
+def test_a_clipped_gradient_moves_another_way_than_a_free_one(panel: Panel) -> None:
+    assert _bytes(panel, training=replace(TRAINING, clip=1e-3)) != _bytes(panel)
+
+
+def test_a_training_may_begin_where_another_one_ended(panel: Panel) -> None:
+    first = train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3))
+    onwards = train.fit(panel, network=NETWORK, training=TRAINING, start=first.weights)
+    assert onwards.history[0].loss < first.history[0].loss
+    with pytest.raises(ValueError, match="the weights are not this network's: .*prior: found"):
+        train.fit(panel, network=replace(NETWORK, embedding=3), training=TRAINING, start=first.weights)
