@@ -1,5 +1,6 @@
-"""Check: the contract's suites over the raw grid, before anything is scaled. What fails stops the run and is named."""
+"""Check: the suites over the raw grid, before anything is scaled. What fails is named; it stops the run, or is left out of it."""
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,37 +11,70 @@ from prefect import flow, task
 
 from flows import profiles
 from flows.artifacts import tell_table
-from flows.exhibits import FINDING, FINDING_SERIES, VALUE
+from flows.exhibits import FINDING, FINDING_SERIES, VALUE, path_of, read
 from flows.ingest import ingest_stage
 from flows.lakes import lake_of
 from flows.reporting import closing
 from flows.retries import ONCE
 from flows.runs import Run, address, begin
 from flows.settings import Settings
+from serving.release import load
 from telemetry import contract as contracts
+from telemetry.contract import Contract
+from telemetry.masks import masked
 from telemetry.schema import AT, ENTITY
+from validation import verdict
 from validation.advice import advice
-from validation.findings import CheckReport, DataCheckFailed
+from validation.findings import CheckReport, DataCheckFailed, Finding
 
+logger = logging.getLogger(__name__)
 DRAWN: Final = 4
 """How many findings are drawn."""
+QUARANTINED: Final = "quarantined"
+"""The exhibit of what the run leaves out, SPANS of `telemetry.masks`; there is none where it takes all."""
 
 
 @task(name="check raw grid", **ONCE)
-def check_grid(*, contract: str, folder: str, until: datetime | None = None) -> CheckReport:
-    """The raw suite over the whole grid; Data Docs go to `folder`, the profiles of its days to the lake."""
+def check_grid(*, contract: str, folder: str, until: datetime | None = None, release: str | None = None) -> CheckReport:
+    """The raw suite over the whole grid; Data Docs go to `folder`, the profiles of its days to the lake.
+
+    Args:
+        contract: of the telemetry.
+        folder: of the run.
+        until: end of what is looked at.
+        release: id of the one by whose own contract is checked, instead of the one that is declared now.
+
+    Raises:
+        ReleaseError: the release is damaged, or was guarded by expectations that are not known any more.
+    """
     from validation import docs  # Great Expectations takes seconds to import
     from validation.checks import check_raw
 
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
+    changed: tuple[Finding, ...] = ()
+    if release is not None:
+        declared, changed = _of_release(release, settings=settings)
     lake = lake_of(declared, settings=settings)
     grid = lake.grid(contract=declared, until=until).collect(engine="in-memory").lazy()  # read once for all that look at it
     report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
     docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))
+    _leave_out(verdict.spans(report.findings, grid=grid, contract=declared), folder=Path(folder))
     drifted = profiles.keep(lake, grid=grid, contract=declared, folder=Path(folder), at=datetime.now(UTC), settings=settings)
-    return replace(report, findings=(*report.findings, *drifted))
+    return replace(report, findings=(*report.findings, *changed, *drifted))
+
+
+def _of_release(identifier: str, *, settings: Settings) -> tuple[Contract, tuple[Finding, ...]]:
+    """The contract of a release, and what is to be told where its suites are others today."""
+    from validation import recorded  # as above
+
+    release = load(identifier, folder=settings.releases_folder)
+    learned = contracts.parse(release.contract, path=f"of release {release.id}")
+    found = recorded.differences(release.suites, contract=learned, release=release.id)
+    for finding in found:
+        logger.warning("%s", finding.sentence)
+    return learned, found
 
 
 def _leave(report: CheckReport, *, grid: pl.LazyFrame, folder: Path) -> None:
@@ -58,14 +92,27 @@ def _leave(report: CheckReport, *, grid: pl.LazyFrame, folder: Path) -> None:
         pl.concat(drawn).sort(FINDING, AT).collect().write_parquet(folder / "data" / f"{FINDING_SERIES}.parquet")
 
 
-def check_stage(run: Run, *, contract: str, until: datetime | None = None) -> CheckReport:
-    """The stage that `check` and `retrain` share.
+def _leave_out(spans: pl.DataFrame, *, folder: Path) -> None:
+    """Write down what this run must not believe."""
+    if spans.height:
+        path_of(folder, name=QUARANTINED).parent.mkdir(exist_ok=True)
+        spans.write_parquet(path_of(folder, name=QUARANTINED))
+
+
+def believed(grid: pl.LazyFrame, *, folder: str | Path) -> pl.LazyFrame:
+    """`grid` without what the check of this run has quarantined: null there, as if it had not been observed."""
+    spans = read(Path(folder), name=QUARANTINED)
+    return grid if spans is None else masked(grid, spans=spans)
+
+
+def check_stage(run: Run, *, contract: str, until: datetime | None = None, release: str | None = None) -> CheckReport:
+    """The stage that `check`, `retrain` and `recalibrate` share; by the contract of `release`, if one is named.
 
     Raises:
         DataCheckFailed: a finding of the severity 'stop'.
     """
     with run.stage("check") as stage:
-        report = check_grid(contract=contract, folder=str(run.folder), until=until)
+        report = check_grid(contract=contract, folder=str(run.folder), until=until, release=release)
         stage.note = told(report)
         tell_findings(report)
         if not report.passed:
@@ -75,8 +122,10 @@ def check_stage(run: Run, *, contract: str, until: datetime | None = None) -> Ch
 
 def told(report: CheckReport) -> str:
     """For a person."""
-    warnings = len(report.findings) - len(report.stops)
-    return f"{report.results} expectations, {len(report.stops)} findings that stop, {warnings} that warn"
+    quarantined = len(report.quarantined)
+    warnings = len(report.findings) - len(report.stops) - quarantined
+    left_out = f"{quarantined} that quarantine, " if quarantined else ""
+    return f"{report.results} expectations, {len(report.stops)} findings that stop, {left_out}{warnings} that warn"
 
 
 def tell_findings(report: CheckReport) -> None:
@@ -93,8 +142,14 @@ def tell_findings(report: CheckReport) -> None:
         }
         for finding in report.findings
     ]
-    description = f"Data quality: {told(report)}. [Open the Data Docs]({address(report.docs, settings=Settings())})"
+    words = f"{told(report)}. {verdict.left_out(report.findings)}".strip()
+    description = f"Data quality: {words} [Open the Data Docs]({address(report.docs, settings=Settings())})"
     tell_table("data-quality", rows=rows or [{"severity": "none", "what": told(report)}], description=description)
+
+
+def passed(report: CheckReport) -> str:
+    """The sentence of a check that passes; it says what would be left out of a run."""
+    return f"The telemetry passes its checks: {told(report)}. {verdict.left_out(report.findings)}".strip()
 
 
 def quality_facts(report: CheckReport) -> dict[str, Any]:  # Any: plain JSON
@@ -103,6 +158,7 @@ def quality_facts(report: CheckReport) -> dict[str, Any]:  # Any: plain JSON
         "checks_passed": report.passed,
         "expectations": report.results,
         "findings": [finding.as_json() for finding in report.findings],
+        "quarantined": verdict.cells(report.findings),
         "data_docs": str(report.docs),
     }
 
@@ -125,5 +181,5 @@ def check(contract: str = "fleet", source: str = "") -> dict[str, Any]:  # Any: 
         except DataCheckFailed as failed:
             summary.update(quality_facts(failed.report))
             raise
-        summary.update(quality_facts(report), verdict="passed", sentence=f"The telemetry passes its checks: {told(report)}.")
+        summary.update(quality_facts(report), verdict="passed", sentence=passed(report))
     return summary

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from flows.check import believed
 from flows.prepare import build, work
 from flows.settings import Settings
 from serving import ledger
@@ -159,7 +160,8 @@ def champion(
     release = load(standing.release, folder=Settings().releases_folder)
     learned = contracts.parse(release.contract, path=f"of release {release.id}")
     parts = pl.read_parquet(work(folder) / "parts.parquet")
-    panel = build(lake.grid(contract=learned, until=until), lake=lake, contract=learned, scales=release.scales, parts=parts)
+    grid = believed(lake.grid(contract=learned, until=until), folder=folder)
+    panel = build(grid, lake=lake, contract=learned, scales=release.scales, parts=parts)
     into = work(folder) / "champion"
     seen = try_out(released(release), panel=panel, contract=contract, into=into, thresholds=release.thresholds)
     sigma = sigmas.select(ENTITY, pl.col(PARAMETER).alias(TARGET), pl.col(SD).cast(pl.Float32).alias(SIGMA))

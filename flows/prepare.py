@@ -1,5 +1,6 @@
 """Prepare: from the checked grid to the scaled panel of a run, checked once more. Everything is handed on by path."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,19 +11,24 @@ import polars as pl
 from prefect import task
 
 from flows.artifacts import tell_table
-from flows.check import tell_findings
+from flows.check import believed, tell_findings
 from flows.lakes import lake_of
 from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
+from serving import ledger
+from serving.release import load
 from telemetry import contract as contracts
 from telemetry import panel as panels
 from telemetry import scaling, windows
 from telemetry.contract import Contract
+from telemetry.errors import ReleaseError
 from telemetry.lake import Lake
 from telemetry.panel import Panel, Part
 from telemetry.schema import ENTITIES, LABELS
 from validation.findings import CheckReport, DataCheckFailed
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,21 +59,35 @@ def work(folder: str | Path) -> Path:
 
 @task(name="prepare panel", **ONCE)
 def prepare_panel(*, contract: str, folder: str, until: datetime | None = None, scales: str | None = None) -> tuple[Prepared, CheckReport]:
-    """Cut time, fit the scales on the training part (or take those of `scales`), build the panel and run the tensor suite over it."""
+    """Cut time, fit the scales on the training part (or take those of `scales`), build the panel and run the tensor suite over it.
+
+    What the check of the run has quarantined counts as not observed.
+    """
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
     lake = lake_of(declared, settings=settings)
     version = lake.version("grid") or 0
-    grid = lake.grid(contract=declared, until=until)
+    grid = believed(lake.grid(contract=declared, until=until), folder=folder)
     parts = windows.cuts(grid, contract=declared)
     entities = lake.read("entities", schema=ENTITIES).collect()
     told = scaling.fit(grid, contract=declared, entities=entities, cuts=parts) if scales is None else pl.read_parquet(scales)
     panel = build(grid, lake=lake, contract=declared, scales=told, parts=parts)
-    report = _checked(panel, scales=told, grid=grid, entities=entities, contract=declared, folder=folder, refit=scales is None)
+    stale = scales_in_force(lake, settings=settings) if scales is None else None
+    report = _checked(panel, scales=told, grid=grid, entities=entities, contract=declared, folder=folder, refit=scales is None, stale=stale)
     panels.save(panel, folder=work(folder) / "panel")
     told.write_parquet(work(folder) / "scales.parquet")
     parts.write_parquet(work(folder) / "parts.parquet")
     return _counts(panel, report=report, version=version), report
+
+
+def scales_in_force(lake: Lake, *, settings: Settings) -> pl.DataFrame | None:
+    """The champion's SCALES, which a run that fits its own must not have used; None where there is no champion that can be read."""
+    standing = ledger.champion(lake)
+    try:
+        return None if standing is None else load(standing.release, folder=settings.releases_folder).scales
+    except ReleaseError as error:  # a damaged champion must not hold up the run that replaces it
+        logger.warning("whether old scales were used is not looked at: %s", error.message)
+        return None
 
 
 def build(grid: pl.LazyFrame, *, lake: Lake, contract: Contract, scales: pl.DataFrame, parts: pl.DataFrame | None) -> Panel:
@@ -83,14 +103,30 @@ def build(grid: pl.LazyFrame, *, lake: Lake, contract: Contract, scales: pl.Data
 
 
 def _checked(
-    panel: Panel, *, scales: pl.DataFrame, grid: pl.LazyFrame, entities: pl.DataFrame, contract: Contract, folder: str, refit: bool
+    panel: Panel,
+    *,
+    scales: pl.DataFrame,
+    grid: pl.LazyFrame,
+    entities: pl.DataFrame,
+    contract: Contract,
+    folder: str,
+    refit: bool,
+    stale: pl.DataFrame | None,
 ) -> CheckReport:
     from validation.checks import check_tensor  # Great Expectations takes seconds to import
 
     name = "scaled panel" if refit else "scaled panel by the champion"
     unfitting: Literal["stop", "warn"] = "stop" if refit else "warn"
     return check_tensor(
-        panel, scales=scales, grid=grid, contract=contract, folder=Path(folder), name=name, entities=entities, unfitting=unfitting
+        panel,
+        scales=scales,
+        grid=grid,
+        contract=contract,
+        folder=Path(folder),
+        name=name,
+        entities=entities,
+        unfitting=unfitting,
+        stale=stale,
     )
 
 

@@ -10,6 +10,8 @@ import polars as pl
 from prefect import task
 
 from flows.artifacts import tell_table, tell_text
+from flows.check import QUARANTINED
+from flows.exhibits import read
 from flows.judge import Judged
 from flows.lakes import lake_of
 from flows.parallel_test import training_of
@@ -22,7 +24,7 @@ from serving.release import compose, load_weights, same_bytes, write
 from telemetry import contract as contracts
 from validation.gate import Decision, Evidence, Hold, Promote, decide
 
-LIBRARIES: Final = ("jax", "flax", "optax", "polars", "numpy", "tidewatch")
+LIBRARIES: Final = ("jax", "flax", "optax", "polars", "numpy", "great-expectations", "tidewatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +80,13 @@ def versions() -> dict[str, str]:
 @task(name="gate and publish", **ONCE)
 def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, reason: str) -> Published:
     """Write the release, let the gate decide, note it in the ledger. The directory comes first: the ledger names only what is there."""
+    from validation import recorded  # Great Expectations takes seconds to import
+
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
     lake = lake_of(declared, settings=settings)
     record = training_of(folder)
+    left_out = read(Path(folder), name=QUARANTINED)
     release = compose(
         weights=load_weights(work(folder) / "weights.safetensors"),
         network=record["network"],
@@ -95,8 +100,10 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
             "learned_until": record["learned_until"],
             "calibrated_until": str(pl.read_parquet(work(folder) / "parts.parquet")["calibrate_end"].max()),
             "versions": versions(),
-        },
+        }
+        | ({} if left_out is None else {"quarantined": [_span(row) for row in left_out.iter_rows(named=True)]}),
         created_at=datetime.now(UTC),
+        suites=recorded.record(declared),
     )
     write(release, folder=settings.releases_folder)
     evidence = Evidence(
@@ -131,6 +138,11 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
         accuracy_bar=declared.gate.accuracy,
         contract_digest=declared.digest,
     )
+
+
+def _span(row: dict[str, Any]) -> dict[str, str]:  # Any: a row of SPANS
+    """What the release did not learn from, as plain JSON."""
+    return {name: value if isinstance(value, str) else value.isoformat() for name, value in row.items()}
 
 
 def publish_stage(run: Run, *, contract: str, judged: Judged, checks_passed: bool, reason: str = "retrain") -> Published:

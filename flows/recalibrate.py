@@ -18,6 +18,7 @@ from serving import ledger
 from serving.release import load, save_weights
 from telemetry import contract as contracts
 from telemetry.errors import ReleaseError
+from validation import verdict
 from validation.findings import DataCheckFailed
 
 
@@ -64,9 +65,9 @@ def recalibrate(contract: str = "fleet") -> dict[str, Any]:  # Any: plain JSON
     settings = Settings()
     run = begin("recalibrate", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
-        champion_stage(run, contract=contract)
+        release = champion_stage(run, contract=contract)
         try:
-            report = check_stage(run, contract=contract)
+            report = check_stage(run, contract=contract, release=release)
         except DataCheckFailed as failed:
             summary.update(quality_facts(failed.report), gate="stop", release=None)
             raise
@@ -75,4 +76,5 @@ def recalibrate(contract: str = "fleet") -> dict[str, Any]:  # Any: plain JSON
         judged = judge_stage(run, contract=contract)
         published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed, reason="recalibrate")
         summary.update(prepared.facts() | judged.facts() | published.facts())
+        summary["sentence"] = f"{published.sentence} {verdict.left_out(report.findings)}".strip()
     return summary

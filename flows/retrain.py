@@ -15,6 +15,7 @@ from flows.reporting import closing
 from flows.runs import Run, begin
 from flows.settings import Settings
 from flows.train import train_stage
+from validation import verdict
 from validation.findings import DataCheckFailed
 
 
@@ -88,4 +89,6 @@ def learn(
     summary.update(train_stage(run, contract=contract, epochs=epochs, learning_rate=learning_rate, seed=seed).facts())
     judged = judge_stage(run, contract=contract, oracle=oracle)
     summary.update(judged.facts())
-    summary.update(publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed).facts())
+    published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed)
+    summary.update(published.facts())
+    summary["sentence"] = f"{published.sentence} {verdict.left_out(report.findings)}".strip()

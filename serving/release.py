@@ -4,7 +4,8 @@
                   scales.parquet        SCALES
                   thresholds.parquet    THRESHOLDS
                   contract.json         the contract it was trained for
-                  manifest.json         network and training configuration, data, metrics, versions; SHA-256 of the four others
+                  suites.json           what was asked of its telemetry; releases that are older than this file lack it
+                  manifest.json         network and training configuration, data, metrics, versions; SHA-256 of all others
 
 The id is the first 16 hex digits of the SHA-256 over the manifest without `id`, `seal` and `created_at`. As the manifest holds the hashes
 of the other files, equal content has an equal id, whenever it was made, and any other content has another. `seal` is the SHA-256 over the
@@ -39,7 +40,9 @@ SCALES_FILE: Final = "scales.parquet"
 THRESHOLDS_FILE: Final = "thresholds.parquet"
 CONTRACT: Final = "contract.json"
 MANIFEST: Final = "manifest.json"
+SUITES: Final = "suites.json"
 CONTENT: Final = (WEIGHTS, SCALES_FILE, THRESHOLDS_FILE, CONTRACT)
+"""What every release holds."""
 CREATED_AT: Final = "created_at"
 IDENTIFIER: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -58,6 +61,7 @@ class Release:
         scales: SCALES.
         thresholds: THRESHOLDS.
         contract: the contract as a JSON document.
+        suites: the expectations by which its telemetry was checked, as a JSON document; None where it is older than this record.
         manifest: facts about how it came about, as a JSON document.
         created_at: UTC; no part of the id.
         files: content of the directory by name, manifest included.
@@ -69,6 +73,7 @@ class Release:
     scales: pl.DataFrame
     thresholds: pl.DataFrame
     contract: Json
+    suites: Json | None
     manifest: Json
     created_at: datetime
     files: Mapping[str, bytes]
@@ -83,6 +88,7 @@ def compose(
     contract: Json,
     manifest: Json,
     created_at: datetime,
+    suites: Json | None = None,
 ) -> Release:
     """The release of this content.
 
@@ -95,6 +101,7 @@ def compose(
         manifest: facts: training configuration, digest of the contract, fingerprint of the data, metrics, versions of the libraries.
             What differs from run to run without meaning (durations, host names) would give equal content different ids.
         created_at: UTC.
+        suites: the expectations by which its telemetry was checked, as a JSON document.
 
     Raises:
         ReleaseError: weights are not float32 or not finite.
@@ -109,7 +116,9 @@ def compose(
         THRESHOLDS_FILE: _parquet(thresholds),
         CONTRACT: json.dumps(contract, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n",  # its parameters' order counts
     }
-    core = {"facts": manifest, "network": network, "files": {name: _sha256(files[name]) for name in CONTENT}}
+    if suites is not None:
+        files[SUITES] = _json(suites)
+    core = {"facts": manifest, "network": network, "files": {name: _sha256(content) for name, content in files.items()}}
     identifier = _identify(core)
     whole = {**core, "id": identifier, CREATED_AT: created_at.isoformat()}
     files[MANIFEST] = _json({**whole, "seal": _sha256(_json(whole))})
@@ -120,6 +129,7 @@ def compose(
         scales=scales,
         thresholds=thresholds,
         contract=contract,
+        suites=suites,
         manifest=manifest,
         created_at=created_at,
         files=files,
@@ -171,6 +181,7 @@ def load(identifier: str, *, folder: Path) -> Release:
             scales=conform(pl.read_parquet(io.BytesIO(files[SCALES_FILE])), SCALES, name="scales"),
             thresholds=conform(pl.read_parquet(io.BytesIO(files[THRESHOLDS_FILE])), THRESHOLDS, name="thresholds"),
             contract=json.loads(files[CONTRACT]),
+            suites=json.loads(files[SUITES]) if SUITES in files else None,
             manifest=manifest["facts"],
             created_at=datetime.fromisoformat(manifest[CREATED_AT]),
             files=files,
@@ -190,9 +201,10 @@ def same_bytes(release: Release, *, folder: Path) -> bool:
         contract=there.contract,
         manifest=there.manifest,
         created_at=there.created_at,
+        suites=there.suites,
     )
-    content = {name: release.files[name] for name in CONTENT}
-    return again.id == release.id and all(there.files[name] == again.files[name] == content[name] for name in CONTENT)
+    content = {name: told for name, told in release.files.items() if name != MANIFEST}
+    return again.id == release.id and all(there.files[name] == again.files[name] == told for name, told in content.items())
 
 
 def save_weights(weights: Weights, *, path: Path) -> None:
@@ -275,17 +287,21 @@ def _move(draft: Path, place: Path) -> None:
 
 
 def _read(place: Path) -> dict[str, bytes]:
-    """All files of a release, no more and no fewer."""
-    expected = {*CONTENT, MANIFEST}
+    """All files of a release, no more and no fewer; whether the suites belong to it is for the manifest to say."""
     found = {entry.name: entry for entry in place.iterdir()}
-    if set(found) != expected:
-        missing, extra = sorted(expected - set(found)), sorted(set(found) - expected)
-        told = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(extra)}"] * bool(extra)
-        raise _damaged(place, "; ".join(told))
+    expected = {*CONTENT, MANIFEST} | ({SUITES} & set(found))
+    _as_listed(set(found), expected=expected, place=place)
     strange = sorted(name for name, entry in found.items() if entry.is_symlink() or not entry.is_file())
     if strange:
         raise _damaged(place, f"not plain files: {', '.join(strange)}")
     return {name: found[name].read_bytes() for name in sorted(expected)}
+
+
+def _as_listed(found: set[str], *, expected: set[str], place: Path) -> None:
+    missing, extra = sorted(expected - found), sorted(found - expected)
+    told = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(extra)}"] * bool(extra)
+    if told:
+        raise _damaged(place, "; ".join(told))
 
 
 def _verified(files: Mapping[str, bytes], *, place: Path) -> Json:
@@ -296,11 +312,12 @@ def _verified(files: Mapping[str, bytes], *, place: Path) -> Json:
         core = {key: whole[key] for key in ("facts", "network", "files")}
         told = {**core, "id": whole["id"], CREATED_AT: whole[CREATED_AT], "seal": _sha256(_json(whole))}
         intact = _json(told) == files[MANIFEST] and whole["id"] == _identify(core) == place.name
-        hashes = {name: core["files"][name] for name in CONTENT}
+        hashes = {name: core["files"][name] for name in {*CONTENT, *core["files"]}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(place, f"{MANIFEST} is no manifest") from error
     if not intact:
         raise _damaged(place, f"{MANIFEST} was altered")
+    _as_listed(set(files) - {MANIFEST}, expected=set(hashes), place=place)
     altered = sorted(name for name, sha256 in hashes.items() if _sha256(files[name]) != sha256)
     if altered:
         raise _damaged(place, f"altered: {', '.join(altered)}")

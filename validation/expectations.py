@@ -7,7 +7,7 @@ in metrics that all expectations of a suite share: the library computes each onc
 # ruff: noqa: ARG002, ARG003  # the signatures are the library's
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
@@ -93,6 +93,16 @@ class _Judged:
                 table=rows, header_row=["Entity", "Period", "Found", "Expected"], styling={"body": {"classes": ["table-sm"]}}
             )
         ]
+
+
+def kinds() -> frozenset[str]:
+    """The types of all expectations that are ours, as suites name them."""
+
+    def below(kind: type[Any]) -> Iterator[type[Any]]:  # Any: the library adds the name of the type
+        for each in kind.__subclasses__():
+            yield from (each, *below(each))
+
+    return frozenset(each.expectation_type for each in below(_Judged) if not each.__name__.startswith("_"))
 
 
 def outcome(found: Sequence[Finding]) -> dict[str, Any]:  # Any: plain JSON

@@ -7,7 +7,7 @@ parameter, that is no matter of single entities, and the run stops.
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -118,13 +118,26 @@ def _nothing_left(spans: pl.DataFrame, *, struck: pl.DataFrame, grid: pl.LazyFra
 
 def left_out(findings: Iterable[Finding]) -> str:
     """A sentence about what a run leaves out; empty where it takes all."""
-    named = [
-        {ENTITY: finding.entity, PARAMETER: name}
+    named = cells(findings)
+    if not named:
+        return ""
+    return f"Quarantined, and left out of this run: {_listed(pl.DataFrame(named).select(ENTITY, PARAMETER).unique())}."
+
+
+def cells(findings: Iterable[Finding]) -> list[dict[str, Any]]:  # Any: plain JSON
+    """What a run leaves out, for a machine: `entity, parameter, period_start, period_end, expectation`."""
+    return [
+        {
+            ENTITY: finding.entity,
+            PARAMETER: name,
+            "period_start": None if finding.period_start is None else finding.period_start.isoformat(),
+            "period_end": None if finding.period_end is None else finding.period_end.isoformat(),
+            "expectation": finding.expectation,
+        }
         for finding in findings
         if finding.severity == "quarantine"
         for name in (finding.parameter, *finding.beside)
     ]
-    return f"Quarantined, and left out of this run: {_listed(pl.DataFrame(named).unique(maintain_order=True))}." if named else ""
 
 
 def _listed(cells: pl.DataFrame) -> str:

@@ -195,3 +195,31 @@ def test_weights_travel_by_themselves(tmp_path: Path) -> None:
     for name in ("pickled", "missing"):
         with pytest.raises(ReleaseError, match=f"{name} holds no weights"):
             load_weights(tmp_path / name)
+
+
+SUITES = {"raw": [{"type": "expect_finite_values", "kwargs": {"column": "cpu"}}], "tensors": []}
+
+
+def test_a_release_holds_the_suites_by_which_its_telemetry_was_checked(tmp_path: Path) -> None:
+    with_suites, without = make_release(suites=SUITES), make_release()
+    assert with_suites.id != without.id  # other content, another name
+    write(with_suites, folder=tmp_path)
+    assert load(with_suites.id, folder=tmp_path).suites == SUITES
+    assert same_bytes(with_suites, folder=tmp_path)
+    write(without, folder=tmp_path)
+    assert load(without.id, folder=tmp_path).suites is None
+
+
+def test_suites_cannot_be_taken_out_of_a_release_nor_put_into_one(tmp_path: Path) -> None:
+    with_suites, without = make_release(suites=SUITES), make_release()
+    told = write(with_suites, folder=tmp_path) / "suites.json"
+    content = told.read_bytes()
+    told.write_bytes(content.replace(b"cpu", b"gpu"))
+    with pytest.raises(ReleaseError, match=r"altered: suites\.json"):
+        load(with_suites.id, folder=tmp_path)
+    told.unlink()
+    with pytest.raises(ReleaseError, match=r"missing: suites\.json"):
+        load(with_suites.id, folder=tmp_path)
+    (write(without, folder=tmp_path) / "suites.json").write_bytes(content)
+    with pytest.raises(ReleaseError, match=r"unknown: suites\.json"):
+        load(without.id, folder=tmp_path)
