@@ -2,13 +2,13 @@
 
 The library builds the site. Its own templates fetch some 16 files from elsewhere (styles, scripts, a logo whose address carries an id of
 the installation); the few templates in `templates` that shadow them hold the styles inline and no script, link or image at all.
-The index is ours: every check with its verdict, newest first.
+The index, and what a page begins with, are ours: see `site`.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import polars as pl
@@ -25,26 +25,18 @@ from great_expectations.render.components import (
 )
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view.view import DefaultJinjaPageView
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, FileSystemLoader
 
 from telemetry.schema import AT
-from validation import figures
-from validation.advice import advice
-from validation.expectations import SHOWN, findings_of
+from validation import figures, site
+from validation.expectations import findings_of
 from validation.findings import Finding
+from validation.site import KEPT, PICTURES, STORE, TEMPLATES
+from validation.verdict import worst_first
 
-TEMPLATES: Final = Path(__file__).parent / "templates"
-KEPT: Final = 10
-"""Validations of a folder that stay; older ones are removed with their pages."""
 SITE: Final = "tidewatch"
-PAGES: Final = "data_docs"
-STORE: Final = "great_expectations"
-PICTURES: Final = "pictures"
-MARKS: Final = {"passed": "\N{CHECK MARK}", "warned": "!", "stopped": "\N{MULTIPLICATION X}"}
+PAGES: Final = site.PAGES
 NAMES: Final = {"Table-Level Expectations": "The grid as a whole", AT: "Time"}
-ALL_WELL: Final = "Everything is as expected."
-
-Verdict = Literal["passed", "warned", "stopped"]
 
 
 def context(folder: Path) -> EphemeralDataContext:
@@ -104,14 +96,14 @@ def _store(kind: str, *, folder: Path) -> dict[str, Any]:  # Any: the library's 
 
 
 def illustrate(folder: Path, *, grid: pl.LazyFrame, findings: Sequence[Finding]) -> None:
-    """Put pictures of the first findings onto the pages of `folder`.
+    """Put pictures of the first findings onto the pages of `folder`; of those that say the same, one has a picture.
 
     Args:
         folder: that of the check.
         grid: what was checked.
         findings: what was found in it, the worst first.
     """
-    drawn = figures.draw(grid, findings=findings)
+    drawn = figures.draw(grid, findings=[first for first, *_ in site.together(findings)])
     if not drawn:
         return
     place = folder / STORE / PICTURES
@@ -133,59 +125,24 @@ def build(made: EphemeralDataContext, *, folder: Path) -> Path:
     for old in keys[KEPT:]:
         store.remove_key(old)  # type: ignore[no-untyped-call]
     made.build_data_docs(site_names=[SITE])
-    site = folder / PAGES
-    shutil.rmtree(site / "static", ignore_errors=True)  # the library's fonts, logo and animations: 4 MB that no page refers to
-    drawn = sum(1 for _ in (site / "validations").rglob("*.html"))
+    pages = folder / PAGES
+    shutil.rmtree(pages / "static", ignore_errors=True)  # the library's fonts, logo and animations: 4 MB that no page refers to
+    drawn = sum(1 for _ in (pages / "validations").rglob("*.html"))
     if drawn != min(len(keys), KEPT):
-        raise RuntimeError(f"{site} holds {drawn} pages for {min(len(keys), KEPT)} validations; the log of great_expectations says why.")
-    index = _index({key: cast("ExpectationSuiteValidationResult", store.get(key)) for key in keys[:KEPT]})
-    (site / "index.html").write_text(index, encoding="utf-8")
-    return site / "index.html"
+        raise RuntimeError(f"{pages} holds {drawn} pages for {min(len(keys), KEPT)} validations; the log of great_expectations says why.")
+    results = {key: cast("ExpectationSuiteValidationResult", store.get(key)) for key in keys[:KEPT]}
+    site.write_others(folder)
+    return site.write_index(folder, lines=[_line(key, result=result) for key, result in results.items()])
 
 
-def _index(results: dict[ValidationResultIdentifier, ExpectationSuiteValidationResult]) -> str:
-    """The first page: one line for each check, in the order given, and what each kind of check asks."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    suites = dict.fromkeys(key.expectation_suite_identifier.name for key in results)
-    return environment.get_template("index.j2").render(
-        checks=[_line(key, result=result) for key, result in results.items()],
-        suites=[{"name": _words(name), "href": f"expectations/{quote(name)}.html"} for name in suites],
-        kept=KEPT,
-    )
+def _line(key: ValidationResultIdentifier, *, result: ExpectationSuiteValidationResult) -> site.Line:
+    href = quote(f"validations/{'/'.join(key.to_tuple())}.html")  # type: ignore[no-untyped-call]
+    return site.line(_words(key.expectation_suite_identifier.name), at=key.run_id.run_time, href=href, findings=_found(result))
 
 
-def _line(key: ValidationResultIdentifier, *, result: ExpectationSuiteValidationResult) -> dict[str, str]:
-    found = _found(result)
-    verdict = verdict_of(found)
-    return {
-        "at": f"{key.run_id.run_time:%Y-%m-%d %H:%M:%S}",
-        "name": _words(key.expectation_suite_identifier.name),
-        "href": quote(f"validations/{'/'.join(key.to_tuple())}.html"),  # type: ignore[no-untyped-call]
-        "verdict": verdict,
-        "mark": MARKS[verdict],
-        "findings": counted(found),
-        "sentence": found[0].sentence if found else ALL_WELL,
-    }
-
-
-def _found(result: ExpectationSuiteValidationResult) -> list[Finding]:
+def _found(result: ExpectationSuiteValidationResult) -> tuple[Finding, ...]:
     """All findings of a validation, the worst first."""
-    return sorted((finding for each in result.results for finding in findings_of(each)), key=lambda finding: finding.severity)
-
-
-def verdict_of(findings: Iterable[Finding]) -> Verdict:
-    """What a check with these findings comes to."""
-    severities = {finding.severity for finding in findings}
-    return "stopped" if "stop" in severities else "warned" if severities else "passed"
-
-
-def counted(findings: Sequence[Finding]) -> str:
-    """How many stop and how many warn, in words; 'none' where there is none."""
-    stops = sum(finding.severity == "stop" for finding in findings)
-    warnings = len(findings) - stops
-    stopping = f"{stops} that stop{'s' if stops == 1 else ''}" if stops else ""
-    warned = f"{warnings} that warn{'s' if warnings == 1 else ''}" if warnings else ""
-    return ", ".join(part for part in (stopping, warned) if part) or "none"
+    return worst_first(finding for each in result.results for finding in findings_of(each))
 
 
 def _words(name: str) -> str:
@@ -248,25 +205,6 @@ class Findings(RenderedComponentContent):
         return {**super().to_json_dict(), **self._told}
 
 
-def _first(found: list[Finding], *, asked: int, pictures: Path) -> RenderedSectionContent:
-    verdict = verdict_of(found)
-    told = {
-        "verdict": verdict,
-        "mark": MARKS[verdict],
-        "told": f"{asked} expectations were checked. {f'Findings: {counted(found)}.' if found else ALL_WELL}",
-        "findings": [_told(finding, pictures=pictures) for finding in found[:SHOWN]],
-        "more": max(len(found) - SHOWN, 0),
-    }
+def _first(found: Sequence[Finding], *, asked: int, pictures: Path) -> RenderedSectionContent:
+    told = site.opening(found, told=f"{asked} expectations were checked.", pictures=pictures)
     return RenderedSectionContent(section_name="What to look at", content_blocks=[Findings(told)])
-
-
-def _told(finding: Finding, *, pictures: Path) -> dict[str, str]:
-    picture = pictures / f"{figures.name_of(finding)}.svg"
-    return {
-        "severity": finding.severity,
-        "sentence": finding.sentence,
-        "found": finding.found,
-        "expected": finding.expected,
-        "advice": advice(finding.expectation),
-        "picture": picture.read_text(encoding="utf-8") if picture.is_file() else "",
-    }

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests.validation.grids import day, grid, multiplied
-from validation import advice, figures
+from validation import advice, figures, tensor_judgements
 from validation.findings import Finding
 
 NAME = '<b>&"x</b>'
@@ -142,3 +142,57 @@ def test_every_kind_of_finding_has_a_line_of_its_own() -> None:
 
 def test_an_unknown_kind_of_finding_has_a_line_too() -> None:
     assert advice.advice("something new") == advice.OTHERWISE
+
+
+TENSORS = (
+    "scaled mean",
+    "scaled deviation",
+    "finite tensor",
+    "zero where unobserved",
+    "round trip",
+    "own scale",
+    "calendar",
+    "newcomer flag",
+)
+SAID = {**tensor_judgements.SCALES_OF_OTHERS, **tensor_judgements.ARITHMETIC}
+
+
+def test_every_kind_of_tensor_finding_has_a_line_for_who_maintains_the_pipeline() -> None:
+    lines = [advice.advice(kind) for kind in TENSORS]
+    assert len(set(lines)) == len(TENSORS)
+    assert all(line.startswith("For who maintains the pipeline: ") for line in lines)
+
+
+def of_tensors(cause: str, *, expectation: str, of: str = "latency of acme/eu") -> Finding:
+    """A finding as `tensor_judgements` words it."""
+    found, sentence = (told.format(of=of, what="cpu of bolt/eu") for told in (SAID[cause].found, SAID[cause].sentence))
+    if expectation == "round trip":
+        found = f"12 values that do not come back: {found}" if found else "12 values that do not come back"
+    elif expectation != "own scale":
+        found, sentence = "mean 0.3 over 900 training steps", f"cpu of bolt/eu has the mean 0.3 after scaling instead of 0: why ({found})."
+    return replace(SHIFT, expectation=expectation, found=found, sentence=sentence)
+
+
+@pytest.mark.parametrize("cause", SAID)
+def test_a_cause_in_the_tensors_has_a_line_of_its_own_however_it_is_told(cause: str) -> None:
+    told = ("own scale", "scaled mean") if cause in tensor_judgements.SCALES_OF_OTHERS else ("round trip", "scaled mean")
+    findings = [of_tensors(cause, expectation=kind) for kind in told if kind == "round trip" or SAID[cause].found]
+    assert {advice.cause_of(finding) for finding in findings} == {cause}
+    assert {advice.advice_of(finding) for finding in findings} == {f"For who maintains the pipeline: {advice.OF_TENSORS[cause]}"}
+    assert len(set(advice.OF_TENSORS.values())) == len(SAID) == len(advice.OF_TENSORS)
+
+
+def test_a_cause_of_the_raw_telemetry_has_a_line_of_its_own_and_a_factor_that_of_its_kind() -> None:
+    told = {
+        cause: advice.advice_of(replace(SHIFT, cause=cause))
+        for cause in ("sign", "logarithm", "swapped with cpu", "integer division by 60")
+    }
+    assert len(set(told.values())) == 4
+    assert "remainders are lost" in told["integer division by 60"]
+    assert "cannot be calculated back" in advice.advice_of(replace(SHIFT, cause="integer division, all zero"))
+    assert advice.advice_of(replace(SHIFT, cause="x1/60")) == advice.advice("same unit")
+    assert advice.advice_of(SHIFT) == advice.advice("same unit")
+
+
+def test_what_a_raw_finding_says_is_no_cause_in_the_tensors() -> None:
+    assert advice.cause_of(replace(SHIFT, found="scaled twice")) == ""
