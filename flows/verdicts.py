@@ -1,11 +1,13 @@
 """From the grid to scores, coverage and incidents: what is new is scored once it is complete, and what came late is scored after all.
 
-The tables are a function of the grid and of the release, whatever was late and however often one asked: exactly one score for each entity,
-minute, target and release, and one state for each entity and minute in which it is watched. Every write replaces a span by what it should
-be, and how far all this went is noted last, so that a kill in between costs time and nothing else.
+The tables are a function of the grid, of the release and of what operators have lifted, whatever was late and however often one asked:
+exactly one score for each entity, minute, target and release, and one state for each entity and minute in which it is watched. What is
+suspended (see `flows.suspensions`) and what cannot be is told first and is not believed afterwards. Every write replaces a span by what it
+should be, and how far all this went is noted last, so that a kill in between costs time and nothing else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from dataclasses import replace as with_
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,16 +15,32 @@ import polars as pl
 
 from flows.parallel_test import Candidate, forecasts_of, released
 from flows.prepare import build, work
+from flows.suspensions import hold, impossible, together
 from serving.forecasts import tell
 from serving.incidents import open_incidents
 from serving.release import Release
-from serving.scorer import coverage
+from serving.scorer import coverage, withheld
 from serving.scorer import score as judge_minutes
-from serving.stretches import Progress, Stretch, between, filled, influence, length, merged, progress, remember, touched
+from serving.stretches import (
+    CHANGES,
+    NEVER,
+    Progress,
+    Stretch,
+    between,
+    filled,
+    influence,
+    length,
+    merged,
+    progress,
+    remember,
+    touched,
+)
+from serving.suspensions import spans
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError
 from telemetry.lake import Lake
+from telemetry.masks import masked, possible
 from telemetry.presence import newcomers, watched
 from telemetry.revisions import Span, as_of, changed, replace
 from telemetry.schema import (
@@ -39,16 +57,12 @@ from telemetry.schema import (
     START,
     TIME,
     WATERMARKS,
-    Schema,
 )
 from telemetry.tables import DAY
 from telemetry.watermarks import complete_until, slowest
 
 FORGOTTEN: Final = timedelta(days=7)
 """Where nobody can tell any more what became of the grid since the last scoring, everything of so long before it is scored anew."""
-NEVER: Final = -1
-"""The version of a table that is not there."""
-CHANGES: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME}
 _BEFORE: Final = "__before__"
 
 
@@ -62,6 +76,8 @@ class Advanced:
         minutes: entity-minutes that are covered now and were not before.
         late: entity-minutes whose readings came, or were told otherwise, after they had been scored.
         waits_for: the feed that what is not complete yet waits for, null where all that is there is scored.
+        suspended: SUSPENSIONS of the release.
+        impossible: IMPOSSIBLE among what is scored now and was not before.
     """
 
     since: datetime
@@ -69,6 +85,8 @@ class Advanced:
     minutes: int
     late: int
     waits_for: str | None
+    suspended: pl.DataFrame
+    impossible: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +100,8 @@ class _Job:
         changes: CHANGES before the frontier.
         late: how many of the grid's rows they are made of.
         waits_for: as in `Advanced`.
+        suspended: SUSPENSIONS, what is not believed.
+        impossible: what cannot be, as it is found.
     """
 
     lake: Lake
@@ -95,7 +115,9 @@ class _Job:
     changes: pl.DataFrame
     late: int
     waits_for: str | None
+    suspended: pl.DataFrame
     folder: str
+    impossible: list[pl.DataFrame] = field(default_factory=list)
 
     @property
     def until(self) -> datetime:
@@ -130,7 +152,15 @@ def advance(lake: Lake, *, release: Release, contract: Contract, folder: str, no
     remember(lake, release=release.id, done=job.done)
     first = job.changes[START].min()
     since = min(first, job.frontier) if isinstance(first, datetime) else job.frontier
-    return Advanced(since=since, until=job.until, minutes=minutes, late=job.late, waits_for=job.waits_for)
+    return Advanced(
+        since=since,
+        until=job.until,
+        minutes=minutes,
+        late=job.late,
+        waits_for=job.waits_for,
+        suspended=job.suspended,
+        impossible=together(job.impossible),
+    )
 
 
 def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: datetime) -> _Job:
@@ -152,18 +182,21 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
     if found is None:
         frontier, found = max(floor, frontier - FORGOTTEN), _none()
     changes, late = found
+    frontier = max(floor, frontier)
+    held = hold(lake, release=release, contract=learned, before=before, done=done, begun=begun, frontier=frontier, changes=changes)
     return _Job(
         lake=lake,
         release=release,
         learned=learned,
         declared=contract,
         candidate=released(release),
-        done=done,
+        done=with_(done, suspensions=held.version, lifts=held.lifts),
         floor=floor,
-        frontier=max(floor, frontier),
-        changes=changes,
+        frontier=frontier,
+        changes=_before(pl.concat([changes, held.changes]), frontier=frontier),
         late=late,
         waits_for=slowest(marks, contract=contract, now=now) if until < end else None,
+        suspended=held.told,
         folder=folder,
     )
 
@@ -198,11 +231,14 @@ def _changes(
     late = rows.filter(pl.col(AT) >= matters, pl.col(AT) < frontier)
     cadence = contract.time.cadence
     points = late if not filled(contract) else pl.concat([late, rows.filter(pl.col(AT) >= frontier).group_by(ENTITY).agg(pl.col(AT).min())])
-    spans = points.select(ENTITY, pl.col(AT).alias(START), (pl.col(AT) + cadence).alias(END))
-    if filled(contract) and spans.height:
-        spans = _with_gaps(lake, spans=spans, version=done.grid, contract=contract)
-    told = pl.concat([spans, aged]).with_columns(pl.col(END).clip(upper_bound=frontier)).filter(pl.col(START) < pl.col(END))
-    return told, late.filter(pl.col(AT) >= floor).height
+    rewritten = points.select(ENTITY, pl.col(AT).alias(START), (pl.col(AT) + cadence).alias(END))
+    if filled(contract) and rewritten.height:
+        rewritten = _with_gaps(lake, spans=rewritten, version=done.grid, contract=contract)
+    return _before(pl.concat([rewritten, aged]), frontier=frontier), late.filter(pl.col(AT) >= floor).height
+
+
+def _before(changes: pl.DataFrame, *, frontier: datetime) -> pl.DataFrame:
+    return changes.with_columns(pl.col(END).clip(upper_bound=frontier)).filter(pl.col(START) < pl.col(END))
 
 
 def _with_gaps(lake: Lake, *, spans: pl.DataFrame, version: int, contract: Contract) -> pl.DataFrame:
@@ -247,15 +283,21 @@ def _score(job: _Job, *, stretch: Stretch, entities: tuple[str, ...]) -> int:
 def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFrame]:
     """FORECASTS and SCORES of a stretch."""
     since, until = stretch.anchor, min(stretch.reach, job.until)
-    grid = job.lake.grid(contract=job.learned, since=since, until=until, version=job.done.grid).filter(pl.col(AT) < stretch.end).collect()
-    if grid.filter(pl.col(AT) >= stretch.start).is_empty():
+    told = job.lake.grid(contract=job.learned, since=since, until=until, version=job.done.grid).filter(pl.col(AT) < stretch.end).collect()
+    if told.filter(pl.col(AT) >= stretch.start).is_empty():
         return pl.DataFrame(schema=FORECASTS), pl.DataFrame(schema=SCORES)
+    could_be = possible(told.lazy(), contract=job.learned).collect()
+    grid = masked(could_be.lazy(), spans=spans(job.suspended)).collect()
+    job.impossible.append(impossible(told, could_be=could_be, contract=job.learned, since=max(stretch.start, job.frontier)))
     panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=job.release.scales, parts=None)
     ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
     start = max(0, ahead // (panel.cadence_seconds * 1_000_000))
     scaled = forecasts_of(job.candidate, panel=panel, start=start)
     rows = tell(panel, scaled, leads=job.learned.leads.steps, scales=job.release.scales, start=start)
-    return rows, judge_minutes(rows, thresholds=job.release.thresholds, release=job.release.id).scores
+    judged = judge_minutes(rows, thresholds=job.release.thresholds, release=job.release.id).scores
+    within = pl.col(AT) >= stretch.start
+    unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)
+    return rows, pl.concat([judged, unjudged])
 
 
 def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:

@@ -4,8 +4,8 @@ A network's state is warmed up on the `CONTEXT_WINDOWS` windows before a stretch
 function of the grid and the release alone: it is the same whether its minute is scored as it comes, in a backlog, or once more
 because of a late reading. A reading therefore changes the scores of its own stretch and of those that are warmed up on it, and no others.
 
-How far a release has scored, and which version of the grid it had before it, is one row of the table `scored`, written last: a scoring
-that dies is done again from there.
+How far a release has scored, and which versions of the tables it had before it, is one row of the table `progress`, written last: a
+scoring that dies is done again from there.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,10 +24,14 @@ CONTEXT_WINDOWS: Final = 4
 """How many windows of the past the network's state is warmed up on."""
 STRETCH_WINDOWS: Final = 16
 """The length of a stretch. A longer one makes a live minute dearer (the stretch so far is run through), a shorter one a backlog."""
-TABLE: Final = "scored"
-GRID_VERSION: Final = "grid_version"
-ENTITIES_VERSION: Final = "entities_version"
-SCORED: Final[Schema] = {RELEASE: pl.String, AT: TIME, GRID_VERSION: pl.Int64, ENTITIES_VERSION: pl.Int64}
+TABLE: Final = "progress"
+VERSIONS: Final = ("grid", "entities", "suspensions", "lifts")
+"""The tables that scores are told from."""
+NEVER: Final = -1
+"""The version of a table that is not there."""
+PROGRESS: Final[Schema] = {RELEASE: pl.String, AT: TIME, **{f"{name}_version": pl.Int64 for name in VERSIONS}}
+CHANGES: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME}
+"""Where something of an entity is told otherwise than before; `end` is exclusive."""
 _INDEX: Final = "__index__"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -55,7 +59,9 @@ class Progress:
 
     until: datetime
     grid: int
-    entities: int
+    entities: int = NEVER
+    suspensions: int = NEVER
+    lifts: int = NEVER
 
 
 def length(contract: Contract) -> timedelta:
@@ -91,7 +97,7 @@ def touched(changes: pl.DataFrame, *, contract: Contract, after: timedelta) -> d
     """Which entities are concerned in which stretches, in the order of time.
 
     Args:
-        changes: `entity, start, end` (exclusive): where something of an entity is told otherwise than before.
+        changes: CHANGES.
         contract: the release's.
         after: how long after its end a change still matters, such as `influence`.
     """
@@ -115,14 +121,15 @@ def merged(*told: Iterable[Stretch]) -> list[Stretch]:
 
 def progress(lake: Lake, *, release: str) -> Progress | None:
     """How far a release has scored; null if it has not begun."""
-    rows = lake.read(TABLE, schema=SCORED).filter(pl.col(RELEASE) == release).collect().to_dicts()
-    return next((Progress(until=row[AT], grid=row[GRID_VERSION], entities=row[ENTITIES_VERSION]) for row in rows), None)
+    rows = lake.read(TABLE, schema=PROGRESS).filter(pl.col(RELEASE) == release).collect().to_dicts()
+    return next((Progress(until=row[AT], **{name: row[f"{name}_version"] for name in VERSIONS}) for row in rows), None)
 
 
 def remember(lake: Lake, *, release: str, done: Progress) -> None:
     """Note how far a release has scored; to be called after everything else is written."""
-    row = {RELEASE: [release], AT: [done.until], GRID_VERSION: [done.grid], ENTITIES_VERSION: [done.entities]}
-    lake.merge(TABLE, pl.DataFrame(row, schema=SCORED), keys=(RELEASE,))
+    versions = {f"{name}_version": [getattr(done, name)] for name in VERSIONS}
+    row = pl.DataFrame({RELEASE: [release], AT: [done.until], **versions}, schema=PROGRESS)
+    lake.merge(TABLE, row, keys=(RELEASE,))
 
 
 def _stretch(index: int, *, contract: Contract) -> Stretch:

@@ -4,6 +4,7 @@ from typing import Final
 
 import polars as pl
 
+from telemetry.contract import Contract
 from telemetry.schema import AT, END, ENTITY, PARAMETER, START, TIME, Schema, conform
 
 SPANS: Final[Schema] = {ENTITY: pl.String, PARAMETER: pl.String, START: TIME, END: TIME}
@@ -28,6 +29,23 @@ def masked(grid: pl.LazyFrame, *, spans: pl.DataFrame) -> pl.LazyFrame:
     return joined.with_columns(pl.when(~_mask(name).fill_null(value=False)).then(name).alias(name) for name in names).drop(
         f"{_MASK}{name}" for name in names
     )
+
+
+def possible(grid: pl.LazyFrame, *, contract: Contract) -> pl.LazyFrame:
+    """`grid` without values that cannot be: infinite ones, and those beyond the declared range where that is more than a warning."""
+    bounded = contract.checks.plausible_range not in ("off", "warn")
+    return grid.with_columns(
+        _possible(name, least=parameter.minimum if bounded else None, greatest=parameter.maximum if bounded else None)
+        for name, parameter in contract.parameters.items()
+    )
+
+
+def _possible(name: str, *, least: float | None, greatest: float | None) -> pl.Expr:
+    value = pl.col(name)
+    can_be = value.is_finite()
+    can_be = can_be if least is None else can_be & (value >= least)
+    can_be = can_be if greatest is None else can_be & (value <= greatest)
+    return pl.when(can_be).then(value).alias(name)
 
 
 def _mask(name: str) -> pl.Expr:

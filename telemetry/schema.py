@@ -81,6 +81,12 @@ SPREAD: Final = "spread"
 DAYS: Final = "days"
 EFFECT: Final = "effect"
 DRIFTED: Final = "drifted"
+CAUSE: Final = "cause"
+FACTOR: Final = "factor"
+BEFORE: Final = "before"
+AFTER: Final = "after"
+FOUND_AT: Final = "found_at"
+CLOSED_AT: Final = "closed_at"
 
 TIME: Final = pl.Datetime("us", "UTC")
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
@@ -147,6 +153,24 @@ INCIDENTS: Final[Schema] = {
     TARGET: pl.String,
     RELEASE: pl.String,
 }
+SUSPENSIONS: Final[Schema] = {
+    ENTITY: pl.String,
+    PARAMETER: pl.String,
+    START: TIME,
+    END: TIME,
+    CAUSE: pl.String,
+    FACTOR: pl.Float64,
+    BEFORE: pl.Float64,
+    AFTER: pl.Float64,
+    FOUND_AT: TIME,
+    CLOSED_AT: TIME,
+    RELEASE: pl.String,
+}
+"""Parameters that are not believed, from the first wrong value on until the first that is right again (null while it stands): why, by which
+factor the level changed (null where no factor tells it), the level of the hour before and of the first wrong values, canonical units; and
+from when on the readings told of the beginning, and of the end."""
+LIFTS: Final[Schema] = {ENTITY: pl.String, PARAMETER: pl.String, AT: TIME}
+"""What an operator has said: from this instant on the parameter is believed, as it is."""
 PROFILES: Final[Schema] = {
     ENTITY: pl.String,
     PARAMETER: pl.String,

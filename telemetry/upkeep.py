@@ -30,7 +30,9 @@ TABLES: Final = (
     "scores",
     "coverage",
     "incidents",
-    "scored",
+    "suspensions",
+    "lifts",
+    "progress",
     "profiles",
     "releases",
 )
