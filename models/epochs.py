@@ -4,6 +4,7 @@ Several devices share each batch: every one has a part of its windows, and their
 compiled in share a compilation.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -90,42 +91,107 @@ def begin(weights: Weights) -> State:
     return State(weights=weights, moments=optax.scale_by_adam().init(weights), best=best, best_loss=jnp.asarray(np.inf, dtype=jnp.float32))
 
 
+class Seen(NamedTuple):
+    """What the windows of a batch hold, time-major, S = time steps + the farthest lead.
+
+    Attributes:
+        values: f32[S, batch, P], scaled.
+        missing: bool[S, batch, P].
+        part: u8[S, batch], ABSENT where a forecast may not be held against the step.
+        calendar: f32[S, batch, C].
+    """
+
+    values: Array
+    missing: Array
+    part: Array
+    calendar: Array
+
+
 @partial(jax.jit, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
 def epoch(
     state: State, data: Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: Cut, mesh: Mesh
 ) -> tuple[State, Record]:
-    """One pass over windows at rates f32[batches], then the validation: all in one compiled call."""
-    on_each = shard_map(
-        partial(_pass, network=network, cut=cut),
-        mesh=mesh,
-        in_specs=(P(), P(), P(None, AXIS), P(), P(None, AXIS)),
-        out_specs=P(),
-        check_vma=False,
+    """One pass over windows at rates f32[batches], then the validation: all in one compiled call, of data that is on the devices."""
+
+    def on_each(state: State, data: Data, windows: Windows, rates: Array, held_out: Windows) -> tuple[State, Record]:
+        def seen(batch: Windows) -> tuple[Seen, Windows]:
+            return _gathered(data, batch, steps=cut.time_steps + max(network.leads)), batch
+
+        learn, validate = _learner(network=network, cut=cut), _validator(network=network, cut=cut)
+        learned = (state.weights, state.moments)
+        (weights, moments), told = lax.scan(lambda now, given: learn(now, (*seen(given[0]), given[1])), learned, (windows, rates))
+        _, costs = lax.scan(lambda now, batch: (now, validate(weights, seen(batch))), None, held_out)
+        return _settled(state._replace(weights=weights, moments=moments), told, *(cost.sum() for cost in costs))
+
+    told: tuple[State, Record] = _shared(on_each, mesh=mesh, taken=(P(), P(), P(None, AXIS), P(), P(None, AXIS)))(
+        state, data, windows, rates, held_out
     )
-    told: tuple[State, Record] = on_each(state, data, windows, rates, held_out)
     return told
 
 
+_Told = tuple[Array, Array, dict[str, Array]]
+_OF_SEEN = Seen(*(P(None, None, AXIS) for _ in Seen._fields))  # type: ignore[arg-type]  # how each field is cut
+Chunk = tuple[Seen, Windows]
+"""Some batches of an epoch, each field with an axis of batches before its own."""
+
+
+@partial(jax.jit, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
+def advance(state: State, chunk: Chunk, rates: Array, *, network: Network, cut: Cut, mesh: Mesh) -> tuple[State, _Told]:
+    """The training steps of some batches that came from the host, at rates f32[batches]; told are loss, judged and finite of each."""
+
+    def on_each(state: State, chunk: Chunk, rates: Array) -> tuple[State, _Told]:
+        (weights, moments), told = lax.scan(_learner(network=network, cut=cut), (state.weights, state.moments), (*chunk, rates))
+        return state._replace(weights=weights, moments=moments), told
+
+    told: tuple[State, _Told] = _shared(on_each, mesh=mesh, taken=(P(), (_OF_SEEN, P(None, AXIS)), P()))(state, chunk, rates)
+    return told
+
+
+@partial(jax.jit, static_argnames=("network", "cut", "mesh"))
+def validated(weights: Weights, chunk: Chunk, *, network: Network, cut: Cut, mesh: Mesh) -> tuple[Array, Array]:
+    """Sum f32[] of the costs of some batches that came from the host, and their number f32[]."""
+
+    def on_each(weights: Weights, chunk: Chunk) -> tuple[Array, Array]:
+        validate = _validator(network=network, cut=cut)
+        _, (totals, counts) = lax.scan(lambda now, batch: (now, validate(weights, batch)), None, chunk)
+        return _summed((totals.sum(), counts.sum()))
+
+    told: tuple[Array, Array] = _shared(on_each, mesh=mesh, taken=(P(), (_OF_SEEN, P(None, AXIS))))(weights, chunk)
+    return told
+
+
+@partial(jax.jit, donate_argnames=("state",))
+def settled(state: State, told: _Told, total: Array, count: Array) -> tuple[State, Record]:
+    """The end of an epoch whose batches came from the host: the best weights so far, and its record."""
+    return _best(state, told, total, count)
+
+
 def compiled() -> int:
-    """How many times `epoch` has been compiled in this process."""
-    return int(epoch._cache_size())  # type: ignore[attr-defined]  # not in jax's types, and counted by its own tests
+    """How many times an epoch, or what one is made of, has been compiled in this process."""
+    every: tuple[Any, ...] = (epoch, advance, validated, settled)  # Any: what counts compilations is not in JAX's types
+    return sum(int(each._cache_size()) for each in every)
 
 
+_Given = TypeVar("_Given")
 _Learned = tuple[Weights, Moments]
 
 
-def _pass(
-    state: State, data: Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: Cut
-) -> tuple[State, Record]:
-    """What each device does of an epoch, with its part of every batch; weights and record are the same on all."""
+def _shared(on_each: Callable[..., _Given], *, mesh: Mesh, taken: tuple[Any, ...]) -> Callable[..., _Given]:
+    """`on_each` on every device with its part of the arguments; what it tells must be the same on all."""
+    told: Callable[..., _Given] = shard_map(on_each, mesh=mesh, in_specs=taken, out_specs=P(), check_vma=False)
+    return told
+
+
+def _learner(*, network: Network, cut: Cut) -> Callable[[_Learned, tuple[Seen, Windows, Array]], tuple[_Learned, _Told]]:
+    """One training step, for a scan."""
     clip = optax.clip_by_global_norm(cut.clip) if cut.clip else optax.identity()
 
-    def total_cost(weights: Weights, batch: Windows) -> tuple[Array, Array]:
-        return _cost(weights, batch, data, part=Part.TRAIN, network=network, cut=cut)
+    def total_cost(weights: Weights, seen: Seen, batch: Windows) -> tuple[Array, Array]:
+        return _cost(weights, seen, batch, part=Part.TRAIN, network=network, cut=cut)
 
-    def step(learned: _Learned, given: tuple[Windows, Array]) -> tuple[_Learned, tuple[Array, Array, dict[str, Array]]]:
-        (weights, moments), (batch, rate) = learned, given
-        (total, count), gradients = jax.value_and_grad(total_cost, has_aux=True)(weights, batch)
+    def step(learned: _Learned, given: tuple[Seen, Windows, Array]) -> tuple[_Learned, _Told]:
+        (weights, moments), (seen, batch, rate) = learned, given
+        (total, count), gradients = jax.value_and_grad(total_cost, has_aux=True)(weights, seen, batch)
         total, count, gradients = _summed((total, count, gradients))
         share = 1 / jnp.maximum(count, 1)
         gradients = {name: gradient * share for name, gradient in gradients.items()}
@@ -135,16 +201,29 @@ def _pass(
         weights = {name: weight - rate * directions[name] for name, weight in weights.items()}
         return (weights, moments), (total * share, count.astype(jnp.int32), finite)
 
-    def validate(weights: Weights, batch: Windows) -> tuple[Weights, tuple[Array, Array]]:
-        return weights, _cost(weights, batch, data, part=Part.CALIBRATE, network=network, cut=cut)
+    return step
 
-    (weights, moments), (loss, judged, finite) = lax.scan(step, (state.weights, state.moments), (windows, rates))
-    _, (totals, counts) = lax.scan(validate, weights, held_out)
-    total, count = _summed((totals.sum(), counts.sum()))
+
+def _validator(*, network: Network, cut: Cut) -> Callable[[Weights, Chunk], tuple[Array, Array]]:
+    """Sum and number of the costs of a device's part of a batch."""
+
+    def validate(weights: Weights, given: Chunk) -> tuple[Array, Array]:
+        return _cost(weights, *given, part=Part.CALIBRATE, network=network, cut=cut)
+
+    return validate
+
+
+def _settled(state: State, told: _Told, total: Array, count: Array) -> tuple[State, Record]:
+    """The same as `_best`, of each device's own sums."""
+    return _best(state, told, *_summed((total, count)))
+
+
+def _best(state: State, told: _Told, total: Array, count: Array) -> tuple[State, Record]:
+    loss, judged, finite = told
     validation_loss = total / jnp.maximum(count, 1)
     better = validation_loss < state.best_loss
-    best = {name: jnp.where(better, weight, state.best[name]) for name, weight in weights.items()}
-    after = State(weights=weights, moments=moments, best=best, best_loss=jnp.where(better, validation_loss, state.best_loss))
+    best = {name: jnp.where(better, weight, state.best[name]) for name, weight in state.weights.items()}
+    after = state._replace(best=best, best_loss=jnp.where(better, validation_loss, state.best_loss))
     return after, Record(loss=loss, judged=judged, finite=finite, validation_loss=validation_loss)
 
 
@@ -158,22 +237,31 @@ def _summed(parts: _Parts) -> _Parts:
     return told
 
 
-def _cost(weights: Weights, windows: Windows, data: Data, *, part: Part, network: Network, cut: Cut) -> tuple[Array, Array]:
+def _gathered(data: Data, windows: Windows, *, steps: int) -> Seen:
+    """What windows hold, of data on the device."""
+    entity, start = windows.rows[:, 0], windows.rows[:, 1]
+    at = start + jnp.arange(steps)[:, None]
+    return Seen(values=data.values[entity, at], missing=data.missing[entity, at], part=data.part[entity, at], calendar=data.calendar[at])
+
+
+def _cost(weights: Weights, seen: Seen, windows: Windows, *, part: Part, network: Network, cut: Cut) -> tuple[Array, Array]:
     """Sum of the costs of a batch of windows against the observed targets of one part, and their number."""
-    entity, start, told, newcomer = windows.rows.T
-    at = start + jnp.arange(cut.time_steps)[:, None]
-    missing = data.missing[entity, at]
+    entity, told, newcomer = (windows.rows[:, column] for column in (0, 2, 3))
+    length, first = cut.time_steps, cut.first_judged
+    values = jnp.where(seen.missing, 0, seen.values * windows.gain + windows.shift)
     steps = Steps(
-        values=jnp.where(missing, 0, data.values[entity, at] * windows.gain + windows.shift),
-        missing=missing,
-        calendar=data.calendar[at],
-        newcomer=jnp.broadcast_to(newcomer > 0, at.shape),
+        values=values[:length],
+        missing=seen.missing[:length],
+        calendar=seen.calendar[:length],
+        newcomer=jnp.broadcast_to(newcomer > 0, (length, entity.size)),
         entity=jnp.where(told > 0, entity, -1),
     )
-    first = cut.first_judged
     forecasts, _ = forecaster(network, weights=weights).distribution(steps, carries=rest(network, batch=entity.size), first=first)
+
+    def ahead(of: Array) -> Array:
+        """[step, batch, lead, ...]: what comes a lead after each step from the first judged one on."""
+        return jnp.stack([of[first + lead : length + lead] for lead in network.leads], axis=2)
+
     targets = np.array(network.targets)
-    ahead = at[first:, :, None] + np.array(network.leads)
-    actual = data.values[entity[:, None], ahead] * windows.gain[:, None] + windows.shift[:, None]
-    counts = ~data.missing[entity[:, None], ahead][..., targets] & (data.part[entity[:, None], ahead] == part)[..., None]
-    return jnp.where(counts, cost(forecasts, actual[..., targets], loss=cut.loss), 0).sum(), counts.sum()
+    actual, counts = ahead(values[..., targets]), ahead(~seen.missing[..., targets] & (seen.part == part)[..., None])
+    return jnp.where(counts, cost(forecasts, actual, loss=cut.loss), 0).sum(), counts.sum()

@@ -1,7 +1,7 @@
 """Training: a panel of scaled telemetry becomes the weights of a forecaster.
 
 Everything is on the devices from the start; an epoch with its validation is one call of one compiled function (`models.epochs`). The host
-draws the next epoch's windows meanwhile.
+draws the next epoch's windows meanwhile. Only a panel that is too large for them is streamed (`models.streaming`).
 """
 
 import logging
@@ -24,6 +24,7 @@ from models.devices import mesh_of
 from models.epochs import Cut, Data, Record, State
 from models.lstm import check, initial
 from models.sampling import Windows
+from models.streaming import Stream
 from telemetry.errors import TrainingError
 from telemetry.panel import Panel, Part
 
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from models.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
+
+MEMORY = 4 * 2**30
+"""Bytes of a device that a panel may take."""
+_BYTES_A_VALUE = 5
+"""A float, and whether it is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,7 @@ def fit(
     on_epoch: Callable[[Epoch], None] | None = None,
     devices: Sequence[jax.Device] | None = None,
     checkpoints: Path | None = None,
+    memory: int = MEMORY,
 ) -> Trained:
     """The trained network: learned from TRAIN, stopped early by CALIBRATE, with the weights of the best epoch.
 
@@ -76,6 +83,7 @@ def fit(
         on_epoch: told of every epoch when it is over, and of those that a checkpoint tells of.
         devices: that share each batch, as many of them as divide it; all that JAX has by default.
         checkpoints: folder in which every epoch is kept until the training is done; a training that was killed then goes on from there.
+        memory: bytes of each device that a panel may take; a larger one stays on the host and is streamed.
 
     Raises:
         TrainingError: nothing to learn from or to validate on, or a loss that is not finite.
@@ -87,12 +95,11 @@ def fit(
     sampler = sampling.sampler(learnable, network=network, training=training)
     held_out = sampling.validation(calibrate, network=network, training=training, batch=sampler.batch)
     _require_windows(sampler, held_out=held_out)
+    _require_finite(panel)
     mesh = mesh_of(devices, batch=sampler.batch)
-    everywhere = NamedSharding(mesh, P())
-    data = jax.device_put(_load(panel, network=network, training=training), everywhere)
-    cut = Cut(time_steps=training.time_steps, first_judged=training.first_judged, loss=training.loss, clip=training.clip)
+    run = _runner(panel, network=network, training=training, mesh=mesh, memory=memory)
     weights = {name: jnp.array(weight) for name, weight in (initial(network, seed=training.seed) if start is None else start).items()}
-    state, compiled_before = jax.device_put(epochs.begin(weights), everywhere), epochs.compiled()
+    state, compiled_before = jax.device_put(epochs.begin(weights), NamedSharding(mesh, P())), epochs.compiled()
     keeper = _keeper(checkpoints, panel=panel, network=network, training=training, start=start, mesh=mesh)
     state, history = _resumed(keeper, state=state)
     for epoch in history:
@@ -101,7 +108,7 @@ def fit(
     while not _is_over(history, training=training):
         began, number = time.perf_counter(), len(history) + 1
         rates = _rates(number, batches=sampler.batches, training=training)
-        state, record = epochs.epoch(state, data, windows, rates, held_out, network=network, cut=cut, mesh=mesh)
+        state, record = run(state, windows, rates, held_out)
         windows = sampler.draw(number + 1)  # while the devices are busy
         history.append(_told(record, number=number, windows=sampler.batches * sampler.batch, began=began))
         if keeper is not None:
@@ -132,10 +139,23 @@ def _require_windows(sampler: sampling.Sampler, *, held_out: Windows) -> None:
         )
 
 
+_Run = Callable[[State, Windows, NDArray[np.float32], Windows], tuple[State, Record]]
+
+
+def _runner(panel: Panel, *, network: Network, training: Training, mesh: Mesh, memory: int) -> _Run:
+    """How an epoch is run: over data that is on the devices, or streamed to them."""
+    cut = Cut(time_steps=training.time_steps, first_judged=training.first_judged, loss=training.loss, clip=training.clip)
+    if panel.values.size * _BYTES_A_VALUE > memory:
+        log.info("the panel is larger than %.1f GiB: it is streamed", memory / 2**30)
+        return Stream(panel=panel, network=network, cut=cut, mesh=mesh).epoch
+    data = jax.device_put(_load(panel, network=network, training=training), NamedSharding(mesh, P()))
+    how = {"network": network, "cut": cut, "mesh": mesh}
+    return lambda state, windows, rates, held_out: epochs.epoch(state, data, windows, rates, held_out, **how)
+
+
 def _load(panel: Panel, *, network: Network, training: Training) -> Data:
-    """The panel on the device; what training may not look at becomes 'not observed'."""
+    """The panel for the devices; what training may not look at becomes 'not observed'."""
     shown = sampling.shown(panel)
-    _require_finite(panel, shown=shown)
     judged = (panel.part != Part.ABSENT) & ~panel.newcomer & ~panel.incident
     after = training.time_steps + max(network.leads)
     values = np.zeros((len(panel.entities), panel.steps + after, len(panel.parameters)), dtype=np.float32)
@@ -148,15 +168,18 @@ def _load(panel: Panel, *, network: Network, training: Training) -> Data:
     )
 
 
-def _require_finite(panel: Panel, *, shown: NDArray[np.bool_]) -> None:
-    if np.isfinite(panel.values).all(where=shown):
-        return
-    entity, step, parameter = np.argwhere(~np.isfinite(panel.values) & shown)[0]
-    raise TrainingError(
-        f"{panel.entities[entity]} has {panel.values[entity, step, parameter]} as {panel.parameters[parameter]} at step {step} of the "
-        "panel; expected finite scaled values.",
-        hint="check the scales (tidewatch check) before training.",
-    )
+def _require_finite(panel: Panel) -> None:
+    """Refuse what training would look at and cannot compute with, one entity after the other, so that a mapped panel stays on disk."""
+    for index, entity in enumerate(panel.entities):
+        shown = panel.observed[index] & ~(panel.newcomer[index] | panel.incident[index])[:, None]
+        bad = ~np.isfinite(panel.values[index]) & shown
+        if bad.any():
+            step, parameter = np.argwhere(bad)[0]
+            raise TrainingError(
+                f"{entity} has {panel.values[index, step, parameter]} as {panel.parameters[parameter]} at step {step} of the panel; "
+                "expected finite scaled values.",
+                hint="check the scales (tidewatch check) before training.",
+            )
 
 
 def _rates(number: int, *, batches: int, training: Training) -> NDArray[np.float32]:

@@ -182,5 +182,21 @@ def test_a_training_may_begin_where_another_one_ended(panel: Panel) -> None:
     first = train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3))
     onwards = train.fit(panel, network=NETWORK, training=TRAINING, start=first.weights)
     assert onwards.history[0].loss < first.history[0].loss
-    with pytest.raises(ValueError, match="the weights are not this network's: .*prior: found"):
+    with pytest.raises(ValueError, match=r"the weights are not this network's: .*prior: found"):
         train.fit(panel, network=replace(NETWORK, embedding=3), training=TRAINING, start=first.weights)
+
+
+def test_a_panel_that_is_streamed_is_learned_from_as_one_that_is_on_the_devices(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.streaming.CHUNK_BYTES", 60_000)
+    training = replace(TRAINING, epochs=3)
+    whole, streamed = (train.fit(panel, network=NETWORK, training=training, memory=memory) for memory in (2**30, 0))
+    for one, other in zip(whole.history, streamed.history, strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=1e-4)
+        assert other.validation_loss == pytest.approx(one.validation_loss, rel=1e-4)
+    for name, weight in streamed.weights.items():
+        np.testing.assert_allclose(weight, whole.weights[name], atol=5e-4, err_msg=name)
+
+
+def test_a_streamed_training_compiles_each_of_its_shapes_once(panel: Panel) -> None:
+    train.fit(panel, network=NETWORK, training=TRAINING, memory=0)
+    assert train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3), memory=0).compiles == 0
