@@ -1,6 +1,7 @@
 """Profiles: what every parameter was on each day is stored with the run, and held against what the champion learned."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
 from telemetry.lake import Lake
 from telemetry.schema import COHORT, DAY, ENTITIES, ENTITY
-from validation import drift, history
+from validation import drift, figures, history, site
 from validation.findings import Finding
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Learned:
 def keep(lake: Lake, *, grid: pl.LazyFrame, contract: Contract, folder: Path, at: datetime, settings: Settings) -> tuple[Finding, ...]:
     """Store the profiles of `grid`, and say which entities have drifted away from what the champion learned: warnings only.
 
-    Beside that the run is left COMPARED of the last finished day, for its page.
+    Beside that the run is left COMPARED of the last finished day, for its page, and its Data Docs a page on drift.
 
     Args:
         lake: whose table `profiles`.
@@ -54,7 +55,27 @@ def keep(lake: Lake, *, grid: pl.LazyFrame, contract: Contract, folder: Path, at
     if learned is None:
         return ()
     found = drift.drift(profiles, champion=learned.profiles, contract=contract)
-    return drift.findings(found, contract=contract, release=learned.release, learned_until=learned.until, last=last)
+    findings = drift.findings(found, contract=contract, release=learned.release, learned_until=learned.until, last=last)
+    days = drift.paths(profiles, champion=learned.profiles, found=found)
+    told = site.Other(name=drift.EXPECTATION, at=at, told=_told(found, learned=learned), findings=findings)
+    site.add(folder, told, pictures=_pictures(days, findings=findings, limit=contract.checks.drift_effect))
+    return findings
+
+
+def _told(found: pl.DataFrame, *, learned: Learned) -> str:
+    """What the Data Docs say was looked at."""
+    if found.is_empty():
+        return f"There are not enough days yet to hold anything against what release {learned.release} learned from."
+    return (
+        f"{found.height} parameters of {found[ENTITY].n_unique()} entities, over their last {drift.LAST_DAYS} days, were held against what "
+        f"release {learned.release} learned from (until {learned.until:%Y-%m-%d})."
+    )
+
+
+def _pictures(days: pl.DataFrame, *, findings: Sequence[Finding], limit: float) -> dict[str, str]:
+    """By `figures.name_of`; of the first findings, as on the other pages."""
+    told = ((finding, days.filter(pl.col(ENTITY) == finding.entity)) for finding in findings[: figures.DRAWN])
+    return {figures.name_of(finding): figures.departure(rows, finding=finding, limit=limit) for finding, rows in told if rows.height}
 
 
 def _leave(lake: Lake, *, profiles: pl.DataFrame, learned: Learned | None, folder: Path) -> None:

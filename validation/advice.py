@@ -25,6 +25,10 @@ ADVICE: Final = {
     "contract.",
     "quarantined share": "So much is wrong at once that the sender, or the way from there, has changed for all: begin with the findings "
     "that name most entities. If it is right after all, raise checks.max_quarantined_share of the contract.",
+    "copied day": "Ask the sender for the readings of those days as they were measured, and since when an export or a cache repeats "
+    "what it knew; a copy that was made to fill a gap is to be left out of the source.",
+    "suites of the release": "Look at what is asked now and was not asked then, and learn anew if it matters: a retrain is guarded by "
+    "today's suites.",
     "volume": "Ask the customer or the team that runs the agent what happened on that day. Where readings come late, "
     "ingest and check again.",
     "freshness": "Ask the customer or the team that runs the agent whether the source broke down. If the entity left for good, nothing is "

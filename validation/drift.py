@@ -87,6 +87,23 @@ def _training(champion: pl.DataFrame) -> pl.DataFrame:
     return told.filter((pl.col(DAYS) >= LEAST_DAYS) & pl.col(_TRAINING[1]).is_finite()).drop(DAYS)
 
 
+def paths(now: pl.DataFrame, *, champion: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """How far each day was from the training: `entity, parameter, day, effect`, sorted, of what has moved most of each entity.
+
+    Of an entity the `TOLD` drifted parameters with the largest effects are told; those that had been constant have none.
+
+    Args:
+        now: PROFILES of all days to tell of.
+        champion: PROFILES of the days that the champion learned from.
+        found: DRIFT of both.
+    """
+    moved = found.filter(pl.col(DRIFTED), pl.col(EFFECT).is_not_null()).sort(pl.col(EFFECT).abs(), PARAMETER, descending=[True, False])
+    most = moved.group_by(ENTITY, maintain_order=True).head(TOLD).select(ENTITY, PARAMETER)
+    days = now.filter(pl.col(OBSERVATIONS) > 0).join(most, on=[ENTITY, PARAMETER]).join(_training(champion), on=[ENTITY, PARAMETER])
+    effect = (pl.col(MEDIAN) - pl.col(_TRAINING[0])) / pl.col(_TRAINING[1])
+    return days.select(ENTITY, PARAMETER, DAY, effect.alias(EFFECT)).sort(ENTITY, PARAMETER, DAY)
+
+
 def shares(found: pl.DataFrame, *, contract: Contract) -> pl.DataFrame:
     """Per entity of DRIFT `share` (of its parameters, drifted) and `advice`: 'retrain' or 'keep'; sorted by entity."""
     advice = pl.when(pl.col("share") > contract.checks.drift_share).then(pl.lit("retrain")).otherwise(pl.lit("keep"))
@@ -130,7 +147,7 @@ def _finding(rows: pl.DataFrame, *, contract: Contract, end: datetime, since: st
         period_start=end - timedelta(days=LAST_DAYS),
         period_end=end,
         found=f"{moved.height} of {rows.height} parameters drifted",
-        expected=f"at most {checks.drift_share:.0%} of them more than {checks.drift_effect:g} training deviations away",
+        expected=f"at most {checks.drift_share:.0%} of them further than {checks.drift_effect:g} x the deviation of the training away",
         sentence=f"In the last {LAST_DAYS} days {moved.height} of {rows.height} parameters of {entity} were elsewhere than when {since}: "
         f"{named}{more}.",
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.schema import AT, ENTITY, OBSERVED, grid_schema
+from telemetry.schema import AT, DAY, EFFECT, ENTITY, OBSERVED, PARAMETER, grid_schema
 from validation.findings import Finding
 
 DRAWN: Final = 6
@@ -29,6 +29,9 @@ LOG_FROM_DECADES: Final = 2.0
 EXTREMES: Final = frozenset({"plausible range", "finite"})
 """Of these kinds single values count, which a median would hide."""
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 200, 64, 14, 26, 26
+DEPARTURE_DAYS: Final = timedelta(days=60)
+STROKES: Final = {"(\N{EM DASH})": "first", "(- -)": "second", "(\N{MIDDLE DOT}\N{MIDDLE DOT}\N{MIDDLE DOT})": "third"}
+"""How a line is drawn, in its name and in the style."""
 LEVEL: Final = "level"
 LOWEST: Final = "lowest"
 HIGHEST: Final = "highest"
@@ -122,6 +125,36 @@ def picture(frame: pl.DataFrame, *, finding: Finding) -> str:
         "</svg>",
     ]
     return "".join(parts)
+
+
+def departure(days: pl.DataFrame, *, finding: Finding, limit: float) -> str:
+    """How far an entity's parameters were from the training, day by day, as one picture; up to three lines, told apart by their strokes.
+
+    Args:
+        days: `parameter, day, effect` (in deviations of the training), sorted; at least one row.
+        finding: of the drift, whose period is shaded.
+        limit: effect from which on a parameter counts as drifted; drawn on both sides.
+    """
+    rows = days.filter(pl.col(DAY) > pl.col(DAY).max() - DEPARTURE_DAYS).with_columns(pl.col(DAY).cast(pl.Datetime).dt.epoch("s").alias(AT))
+    low, high = rows.select(low=pl.col(EFFECT).min(), high=pl.col(EFFECT).max()).row(0)
+    newest = finding.period_end.timestamp() if finding.period_end else rows[AT].max()
+    across = Axis(low=rows[AT].min(), high=newest, start=LEFT, end=WIDTH - RIGHT)  # type: ignore[arg-type]  # numbers
+    upward = _upward([min(low, -limit), max(high, limit)])
+    lines = rows.partition_by(PARAMETER, maintain_order=True)
+    names = ", ".join(f"{line[PARAMETER][0]} {stroke}" for line, stroke in zip(lines, STROKES, strict=False))
+    told = f"{finding.entity}, by day, in deviations from the training: {names}"
+    parts = [
+        f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}; {escape(finding.period)} is shaded">',
+        f'<text class="told" x="{LEFT}" y="14">{escape(told)}</text>',
+        *_shade(finding, across=across),
+        *(part for value in _ticks(upward) for part in _rule(value, upward=upward)),
+        *(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>' for y in map(upward.at, (-limit, limit))),
+        *(part for at in _days(across) for part in _day(at, across=across)),
+    ]
+    for line, name in zip(lines, STROKES.values(), strict=False):
+        path = _path(line[AT].to_list(), line[EFFECT].to_list(), across=across, upward=upward, step=86_400)
+        parts.append(f'<path class="curve {name}" d="{path}"/>')
+    return "".join([*parts, "</svg>"])
 
 
 def _told(finding: Finding, *, hours: int) -> str:

@@ -73,13 +73,19 @@ def _held_against_before(days: pl.DataFrame, *, day: date) -> pl.DataFrame:
     return told.filter(pl.col("before") >= LEAST_DAYS_BEFORE)
 
 
-def stale(days: pl.DataFrame, *, cadence: timedelta, stale_hours: float) -> tuple[Finding, ...]:
-    """Entities whose newest observed step is more than `stale_hours` older than the newest of all. `days`: of `count`."""
+def stale(days: pl.DataFrame, *, cadence: timedelta, stale_hours: float, departed_days: int | None = None) -> tuple[Finding, ...]:
+    """Entities whose newest observed step is more than `stale_hours` older than the newest of all. `days`: of `count`.
+
+    Who departed is none of them: its silence is no news any more, and `telemetry.presence.history` tells it. An entity departs with the
+    first day that lies more than `departed_days` (the contract's; null: nobody departs) after the last day on which it was observed.
+    """
     if days.is_empty():
         return ()
     newest = _newest(days)
     age = (newest - pl.col(NEWEST)).alias("age")
     old = days.group_by(ENTITY).agg(pl.col(NEWEST).max()).with_columns(age).filter(pl.col("age") > timedelta(hours=stale_hours))
+    if departed_days is not None:
+        old = old.filter(pl.lit(newest.date()) - pl.col(NEWEST).dt.date() <= timedelta(days=departed_days))
     return tuple(
         Finding(
             expectation="freshness",

@@ -96,6 +96,23 @@ def test_without_a_parameter_the_steps_are_drawn() -> None:
     assert [heights.count(height) for height in (min(heights), max(heights))] == [len(heights) - 12, 12]
 
 
+def test_a_departure_is_drawn_by_day_with_the_limits_and_each_parameter_in_a_stroke_of_its_own() -> None:
+    days = [day(number).date() for number in range(100)]
+    rows = pl.concat(
+        pl.DataFrame({"parameter": [name] * 100, "day": days, "effect": [0.0] * 93 + [top] * 7})
+        for name, top in (("cpu", -3.0), ("<b>latency</b>", 9.0))
+    )
+    finding = replace(SHIFT, expectation="drift", parameter=None, period_start=day(93), period_end=day(100))
+    picture = figures.departure(rows, finding=finding, limit=1.0)
+    root = ElementTree.fromstring(picture)  # noqa: S314  # ours
+    assert "in deviations from the training: cpu (\u2014), <b>latency</b> (- -)" in "".join(root.itertext())
+    paths = {element.get("class"): numbers(str(element.get("d"))) for element in root.iter("path")}
+    assert list(paths) == ["curve first", "curve second"]
+    assert {len(points) for points in paths.values()} == {60}
+    limits = sorted(float(str(element.get("y1"))) for element in root.iter("line") if element.get("class") == "limit")
+    assert max(y for _, y in paths["curve first"]) > limits[1] > limits[0] > min(y for _, y in paths["curve second"])
+
+
 def test_what_cannot_be_drawn_has_no_picture() -> None:
     cases = [
         replace(SHIFT, entity=None),
@@ -130,13 +147,18 @@ def test_infinite_values_are_left_out() -> None:
 KINDS = {
     kind
     for module in Path(figures.__file__).parent.glob("*.py")
-    for kind in re.findall(r"""(?:expectation=|_finding\(\s*)"([a-z ]+)",""", module.read_text(encoding="utf-8"))
+    for kind in re.findall(
+        r"""(?:expectation=|_finding\(\s*|^(?:KIND|SHARE|EXPECTATION): Final = )"([a-z ]+)"(?:,|$)""",
+        module.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
 }
 
 
 def test_every_kind_of_finding_has_a_line_of_its_own() -> None:
     assert len(KINDS) > 10
     assert KINDS - set(advice.ADVICE) == set()
+    assert {"drift", "quarantined share", "suites of the release"} <= KINDS
     assert all(line.endswith(".") for line in advice.ADVICE.values())
 
 

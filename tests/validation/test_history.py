@@ -13,7 +13,7 @@ from telemetry.fleet import FleetConfig, simulate
 from telemetry.lake import Lake
 from telemetry.schema import COMPARED, DRIFT, PROFILES, STORED_PROFILES
 from tests.validation.grids import MONDAY, contract, day, grid, multiplied
-from validation.drift import advice, drift, findings, last_day, shares
+from validation.drift import advice, drift, findings, last_day, paths, shares
 from validation.history import TABLE, compare, profile, store, stored
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -224,6 +224,18 @@ def test_with_too_few_days_nothing_is_said() -> None:
         assert drift(now, champion=known, contract=contract()).equals(pl.DataFrame(schema=DRIFT))
     assert last_day(few.clear()) is None
     assert advice(pl.DataFrame(schema=DRIFT), contract=contract()) == "keep"
+
+
+def test_the_way_of_what_moved_most_is_told_day_by_day_in_deviations_of_the_training() -> None:
+    now = pl.concat([days_of("a", *[10.0] * 5, *[14.0] * 7, first=20), days_of("b", *[10.0] * 12, first=20)])
+    known = pl.concat([LEARNED, LEARNED.with_columns(entity=pl.lit("b"))])
+    found = drift(now, champion=known, contract=contract())
+    told = paths(now, champion=known, found=found)
+    (effect,) = found.filter(pl.col("drifted"))["effect"]
+    assert told["entity"].unique().to_list() == ["a"]
+    assert told["effect"].to_list()[-7:] == [effect] * 7
+    assert told["day"].to_list() == sorted(now.filter(pl.col("entity") == "a")["day"])
+    assert max(abs(value) for value in told["effect"].to_list()[:5]) < effect / 2
 
 
 def test_more_than_the_declared_share_of_drifted_parameters_asks_for_a_retrain() -> None:

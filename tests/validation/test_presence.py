@@ -5,7 +5,8 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from tests.validation.grids import STEP, day, grid, silenced
+from telemetry.presence import DEPARTED, history
+from tests.validation.grids import STEP, contract, day, grid, silenced
 from validation import presence
 from validation.findings import Finding
 
@@ -87,6 +88,23 @@ def test_an_age_is_held_against_the_newest_step_that_was_observed() -> None:
     assert stale(silenced(grid(), since=20, entities=EVERY)) == ()
     assert stale(silenced(grid(), since=27)) == ()
     assert [told.entity for told in stale(silenced(grid(), since=27), stale_hours=23.9)] == ["acme/eu"]
+
+
+@pytest.mark.parametrize(("last", "departed_days", "told"), [(20, 7, 0), (20, 8, 1), (20.5, 7, 1), (26, 1, 0), (26.5, 1, 1), (3, None, 1)])
+def test_who_departed_is_not_warned_of_any_more(last: float, departed_days: int | None, told: int) -> None:
+    frame = silenced(grid(), since=last)
+    found = presence.stale(presence.count(frame), cadence=STEP, stale_hours=24.0, departed_days=departed_days)
+    assert len(found) == told
+
+
+@pytest.mark.parametrize("last", range(15, 27))
+def test_a_silence_is_told_either_as_a_stale_source_or_as_a_departure(last: int) -> None:
+    frame, declared = silenced(grid(), since=last).filter("observed"), contract()
+    days = frame.select("entity", pl.col("at").dt.date().alias("day"))
+    (state,) = history(days, contract=declared, until=day(28)).filter(pl.col("entity") == "acme/eu")["state"]
+    departed_days = declared.newcomer.departed_days
+    found = presence.stale(presence.count(frame), cadence=STEP, stale_hours=24.0, departed_days=departed_days)
+    assert [finding.entity for finding in found] == ([] if state == DEPARTED else ["acme/eu"])
 
 
 def test_rows_in_any_order_are_counted_alike() -> None:
