@@ -7,6 +7,7 @@ as expectations were asked for must come back, or the check refuses.
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,14 +22,16 @@ from telemetry.schema import grid_schema
 from validation import checkpoint, docs, expectations, suites, tensor_profile, verdict
 from validation.checkpoint import Verdict
 from validation.findings import CheckReport, Finding
-from validation.measures import packed
+from validation.measures import as_batch, packed
 from validation.verdict import worst_first
 
 _ONE_AT_A_TIME: Final = threading.Lock()
 """Great Expectations keeps one current context per process."""
 
 
-def check_raw(grid: pl.LazyFrame, *, contract: Contract, folder: Path, name: str = "raw-grid") -> CheckReport:
+def check_raw(
+    grid: pl.LazyFrame, *, contract: Contract, folder: Path, name: str = "raw-grid", readings: pl.LazyFrame | None = None
+) -> CheckReport:
     """What the contract says about the grid, held against it, in canonical units.
 
     Args:
@@ -36,16 +39,40 @@ def check_raw(grid: pl.LazyFrame, *, contract: Contract, folder: Path, name: str
         contract: what is plausible, and what each kind of finding does.
         folder: results go to `folder`/great_expectations, pages to `folder`/data_docs.
         name: of the suite.
+        readings: `entity, at` and the contract's counters as they were told, sorted so; without them these are not looked at. They are
+            a suite of their own, with a page of its own.
     """
     frame = grid.collect(engine="in-memory")
+    counted = _check_counters(readings, contract=contract, folder=folder, name=f"{name}, counters")
     sound = pl.Schema(grid_schema(contract.names)) == frame.schema and not frame.is_empty()
     asked = [*suites.door(contract), *(suites.of_grid(contract) if sound else ())]
-    told = partial(_too_much, grid=frame.lazy(), contract=contract)
-    return _run(packed(frame) if sound else frame.head(1), asked=asked, folder=folder, name=name, verdict=told)
+    before = counted.findings if counted else ()
+    told = partial(_too_much, before=before, grid=frame.lazy(), contract=contract)
+    report = _run(packed(frame) if sound else frame.head(1), asked=asked, folder=folder, name=name, verdict=told if sound else None)
+    return report if counted is None else _together(report, counted)
 
 
-def _too_much(found: Sequence[Finding], *, grid: pl.LazyFrame, contract: Contract) -> tuple[Finding, ...]:
-    return verdict.too_much(verdict.spans(found, grid=grid, contract=contract), grid=grid, contract=contract)
+def _check_counters(readings: pl.LazyFrame | None, *, contract: Contract, folder: Path, name: str) -> CheckReport | None:
+    """The report on the counters' own readings; None where there is nothing to ask, or nobody to ask it of."""
+    asked = [*suites.of_counters(contract)]
+    frame = None if readings is None or not asked else readings.collect(engine="in-memory")
+    return None if frame is None or frame.is_empty() else _run(packed(frame), asked=asked, folder=folder, name=name)
+
+
+def _together(report: CheckReport, counted: CheckReport) -> CheckReport:
+    """One report of two suites."""
+    return replace(
+        report,
+        passed=report.passed and counted.passed,
+        findings=worst_first((*report.findings, *counted.findings)),
+        asked=report.asked + counted.asked,
+        results=report.results + counted.results,
+        seconds=report.seconds + counted.seconds,
+    )
+
+
+def _too_much(found: Sequence[Finding], *, before: Sequence[Finding], grid: pl.LazyFrame, contract: Contract) -> tuple[Finding, ...]:
+    return verdict.too_much(verdict.spans((*before, *found), grid=grid, contract=contract), grid=grid, contract=contract)
 
 
 def check_tensor(
@@ -84,7 +111,7 @@ def _run(frame: pl.DataFrame, *, asked: Sequence[Expectation], folder: Path, nam
     began = time.perf_counter()
     with _ONE_AT_A_TIME:
         context = docs.context(folder)
-        batch = frame.to_pandas(use_pyarrow_extension_array=True)
+        batch = as_batch(frame)
         results = checkpoint.run(batch, asked=asked, context=context, folder=folder, name=name, verdict=verdict)
     _all_judged(results, asked=len(asked))
     found = tuple(finding for result in results.results for finding in expectations.findings_of(result))

@@ -4,7 +4,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
+import pandas as pd
 import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no stubs
 from great_expectations.core.metric_domain_types import MetricDomainTypes
 from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
 from great_expectations.expectations.metrics.metric_provider import metric_value
@@ -49,6 +51,16 @@ def unpacked(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(*restored, pl.exclude(_PACKED_ENTITY, _PACKED_AT))
 
 
+def as_batch(frame: pl.DataFrame) -> pd.DataFrame:
+    """`frame` for the library, without a copy: `to_pandas` would put the pieces of its columns together first."""
+    return pd.DataFrame({column.name: _without_copy(column) for column in frame.iter_columns()}, copy=False)
+
+
+def _without_copy(column: pl.Series) -> "pd.Series[Any]":  # Any: of whatever Arrow has
+    pieces = pa.chunked_array([piece.to_arrow(compat_level=pl.CompatLevel.oldest()) for piece in column.get_chunks()])
+    return pd.Series(pd.arrays.ArrowExtensionArray(pieces), copy=False)
+
+
 class _OfFrame(TableMetricProvider):
     """A metric over the frame as Polars sees it, without a copy."""
 
@@ -74,7 +86,7 @@ class FrameMetric(TableMetricProvider):
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(cls, execution_engine: PandasExecutionEngine, metric_domain_kwargs: dict[str, Any], **_: Any) -> pl.DataFrame:
         frame, _compute, _accessor = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE)
-        return unpacked(pl.from_pandas(frame)).with_columns(pl.selectors.float().fill_nan(None))
+        return unpacked(pl.from_pandas(frame, rechunk=False)).with_columns(pl.selectors.float().fill_nan(None))
 
 
 class ProfileMetric(_OfFrame):

@@ -37,6 +37,7 @@ class Stages:
                     metric["providers"][engine] = provider, stages.timed(function, name=name.removeprefix(PREFIX))
         for owner, attribute, name in (
             (checks, "packed", "packing"),
+            (checks, "as_batch", "packing"),
             (expectations._Judged, "_validate", "judgements"),
             (docs, "build", "pages"),
         ):
