@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_lake, cli_quarantine
+from flows import cli_lake, cli_quarantine, cli_suspensions
 from flows.commands import ContractOption, JsonOption, LabelsOption, SourceOption, guarded, run, tell, text_of
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     help="Learns the tides of every customer's telemetry and says when the water is wrong.",
 )
 app.add_typer(cli_quarantine.app)
+app.add_typer(cli_suspensions.app)
 app.add_typer(cli_lake.app)
 
 

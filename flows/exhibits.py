@@ -7,6 +7,8 @@ by_entity       entity, rows, accuracy, accuracy_persistence, accuracy_oracle, s
 excerpts        excerpt, title, entity, target, at, actual, forecast, lower, upper, surprise, label
 incidents       incident, entity, start, opened, end, peak, target, matched                    matched: null where nothing is labelled
 labels          entity, start, end, kind, found, minutes_to_detect
+suspended       SUSPENSIONS of telemetry.schema                                        what stands, and what has ended just now
+impossible      IMPOSSIBLE of flows.suspensions                                        values that cannot be, of the minutes scored now
 history         number, loss, validation_loss, seconds                                 one row an epoch
 refused         reason, rows, new, parts, since, source, row, example                          the feed's open quarantine, by reason
 watermarks      feed, newest, at                                                       how far each feed has come
@@ -31,6 +33,8 @@ BY_ENTITY_TARGET: Final = "by_entity_target"
 EXCERPTS: Final = "excerpts"
 INCIDENTS: Final = "incidents"
 LABELS: Final = "labels"
+SUSPENDED: Final = "suspended"
+IMPOSSIBLE: Final = "impossible"
 HISTORY: Final = "history"
 REFUSED: Final = "refused"
 WATERMARKS: Final = "watermarks"

@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from flows import arrived, levels, measured, sections
+from flows import arrived, levels, measured, sections, suspended
 from flows.blocks import Block, Note, Plot, Tone, count, decimal, duration, moment, number, percent, text, words
 from flows.exhibits import Told
 from flows.runs import Run
+from validation import site
+from validation.advice import advice_of
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,10 @@ TONES: Final[dict[str, Tone]] = {
 }
 MARKS: Final[dict[Tone, str]] = {"good": "✓", "held": "!", "bad": "✕", "plain": "i"}
 LONG_LINE: Final = 120
+ALSO_STOPS: Final = 4
+"""Other findings that the verdict names; more would push what was measured off the screen."""
+WAY_BACK: Final = "<!-- run -->"
+"""Stands in the header of every page of the Data Docs."""
 SENTENCE_ENDS: Final = re.compile(r"(?<=[a-z]\.) +(?=[A-Z0-9])")
 COUNTS: Final = {"rows": "Rows", "rows_in": "Rows read", "rows_new": "New rows", "scored_minutes": "Minutes scored", "entities": "Entities"}
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] = (
@@ -36,6 +42,7 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] 
     ("levels", "Levels", levels.levels),
     ("ingested", "Ingested", arrived.outcome),
     ("quarantine", "Quarantine", arrived.refused),
+    ("suspended", "Quarantined parameters", suspended.parameters),
     ("entities", "Entities", arrived.watched),
     ("feeds", "Feeds", arrived.feeds),
     ("lake", "Lake", arrived.tables),
@@ -79,14 +86,28 @@ class Verdict:
     line: str
     more: tuple[str, ...]
     hint: str
+    label: str = "Next"
+    """Before the hint."""
+    docs: str | None = None
+    """The way to the Data Docs, where they tell more."""
 
 
 def write(run: Run, *, summary: dict[str, Any]) -> Path:  # Any: plain JSON
-    """Put the page of a run in place in one step, and say where it is."""
+    """Put the page of a run in place in one step, say where it is, and let the run's Data Docs lead back to it."""
     partial = run.page.with_name(f"{run.page.name}.partial")
     partial.write_text(render(run, summary=summary), encoding="utf-8", errors="xmlcharrefreplace")
     partial.replace(run.page)
+    for doc in (run.folder / "data_docs").rglob("*.html"):
+        _lead_back(doc, page=run.page)
     return run.page
+
+
+def _lead_back(doc: Path, *, page: Path) -> None:
+    """Put the way to the run's page where a page of the Data Docs, which was written before it, keeps a place for it."""
+    html = doc.read_text(encoding="utf-8")
+    if WAY_BACK in html:
+        up = "../" * (len(doc.relative_to(page.parent).parts) - 1)
+        doc.write_text(html.replace(WAY_BACK, f'<a class="run" href="{up}{page.name}">The page of this run</a>'), encoding="utf-8")
 
 
 def render(run: Run, *, summary: dict[str, Any]) -> str:  # Any: plain JSON
@@ -100,8 +121,8 @@ def render(run: Run, *, summary: dict[str, Any]) -> str:  # Any: plain JSON
         contract=text(summary.get("contract")),
         when=moment(run.started_at, seconds=True),
         took=duration(seconds) if run.stages else "",
-        verdict=verdict_of(summary),
-        tiles=tuple(tiles(summary)),
+        verdict=_stopped(told) or verdict_of(summary),
+        tiles=() if _stopped(told) else tuple(tiles(summary)),
         sections=made,
         style=_part("page.css"),
         plotly=_plotly() if drawn else None,
@@ -129,6 +150,29 @@ def verdict_of(summary: dict[str, Any]) -> Verdict:  # Any: plain JSON
     return Verdict(name=name, tone=tone, mark=MARKS[tone], line=line, more=(*more, *reasons), hint=str(summary.get("hint") or ""))
 
 
+def _stopped(told: Told) -> Verdict | None:
+    """The verdict on a run that was stopped by what was found in its telemetry, in the words of the findings; None of any other."""
+    found = told.summary.get("findings")
+    findings = [finding for each in (found if isinstance(found, list) else []) if (finding := sections.finding_of(each))]
+    stops = [finding for finding in findings if finding.severity == "stop"]
+    if told.summary.get("verdict") != "stopped" or not stops:
+        return None
+    worst, *others = (first for first, *_ in site.together(stops))
+    more = [other.sentence for other in others[:ALSO_STOPS]]
+    more += [f"And {len(others) - ALSO_STOPS} more, below."] if len(others) > ALSO_STOPS else []
+    docs = told.link(str(told.summary.get("data_docs") or ""))
+    return Verdict(
+        name="stopped",
+        tone=TONES["stopped"],
+        mark=MARKS[TONES["stopped"]],
+        line=worst.sentence,
+        more=tuple(more),
+        hint=advice_of(worst),
+        label="What to do",
+        docs=docs,
+    )
+
+
 def tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
     """The main figures, where there are any."""
     yield from _accuracy_tiles(summary)
@@ -141,6 +185,8 @@ def tiles(summary: dict[str, Any]) -> Iterator[Tile]:  # Any: plain JSON
         yield Tile(name="Unreadable parts", value=count(failed), note=f"of {count(summary.get('files'))}", tone="bad")
     if quarantined := number(summary.get("rows_quarantined")):
         yield Tile(name="Quarantined rows", value=count(quarantined), tone="held")
+    if held := number(summary.get("suspended")):
+        yield Tile(name="Quarantined parameters", value=count(held), tone="held")
     yield from _incident_tiles(summary)
     if number(summary.get("vus_pr")) is not None:
         pca = summary.get("vus_pr_pca")

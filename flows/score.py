@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 from prefect import flow, task
 
+from flows import exhibits
 from flows.artifacts import tell_table
 from flows.excerpts import excerpts
 from flows.ingest import ingest_stage
@@ -18,14 +19,19 @@ from flows.reporting import closing
 from flows.retries import RETRY
 from flows.runs import Run, begin
 from flows.settings import Settings
-from flows.verdicts import advance
+from flows.suspended import as_rows, shown
+from flows.suspensions import VALUES
+from flows.verdicts import Advanced, advance
 from serving import ledger
 from serving.incidents import Matched, match
 from serving.release import Release, load
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
-from telemetry.schema import END, INCIDENTS, RELEASE, START
+from telemetry.schema import END, ENTITY, INCIDENTS, PARAMETER, RELEASE, START
+
+NAMED: Final = 3
+"""More suspensions than these are counted in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,8 @@ class ScoredFacts:
     found: int
     missed: int
     false: int
+    suspensions: list[dict[str, Any]]  # Any: plain JSON
+    impossible: int
 
     @property
     def sentence(self) -> str:
@@ -50,7 +58,15 @@ class ScoredFacts:
         told = f"{self.minutes:,} entity-minutes scored by {self.release}{late}; {self.incidents} incidents since it was calibrated"
         beside = f": {self.found} of {self.labelled} labelled ones found, {self.false} false" if self.labelled else ""
         waits = f"; what is newer than {self.until:%Y-%m-%d %H:%M} waits for {self.waits_for}" if self.waits_for else ""
-        return f"{told}{beside}{waits}."
+        return f"{told}{beside}{waits}{self._withheld}."
+
+    @property
+    def _withheld(self) -> str:
+        """What is not believed, by name as far as it can be read at a glance."""
+        named = ", ".join(f"{each[PARAMETER]} of {each[ENTITY]}" for each in self.suspensions[:NAMED])
+        more = f" and {len(self.suspensions) - NAMED} more" if len(self.suspensions) > NAMED else ""
+        suspended = f"; quarantined: {named}{more}" if self.suspensions else ""
+        return f"{suspended}; {self.impossible:,} impossible values left out" if self.impossible else suspended
 
     def facts(self) -> dict[str, Any]:  # Any: plain JSON
         """Its part of a summary."""
@@ -63,6 +79,8 @@ class ScoredFacts:
             "incidents_missed": self.missed,
             "false_incidents": self.false,
             "scored_by": self.release,
+            "suspended": len(self.suspensions),
+            "impossible_values": self.impossible,
         }
 
 
@@ -81,7 +99,7 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
     begun = datetime.fromisoformat(release.manifest["calibrated_until"])
     labels = labels_of(lake).filter(pl.col(START) >= begun, pl.col(START) < done.until)
     matched = match(every, labels=labels)
-    _leave(matched, release=release, contract=declared, since=done.since, folder=folder)
+    _leave(matched, release=release, contract=declared, done=done, folder=folder)
     return ScoredFacts(
         release=release.id,
         until=done.until,
@@ -93,17 +111,21 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
         found=matched.found,
         missed=matched.missed,
         false=matched.false if labels.height else 0,
+        suspensions=as_rows(done.suspended.filter(pl.col(END).is_null())),
+        impossible=int(done.impossible[VALUES].sum()),
     )
 
 
-def _leave(matched: Matched, *, release: Release, contract: Contract, since: datetime, folder: str) -> None:
+def _leave(matched: Matched, *, release: Release, contract: Contract, done: Advanced, folder: str) -> None:
     """What the page shows, under `data`."""
     data = Path(folder) / "data"
     data.mkdir(exist_ok=True)
     incidents_told(matched).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
+    for name, frame in ((exhibits.SUSPENDED, shown(done.suspended, until=done.until)), (exhibits.IMPOSSIBLE, done.impossible)):
+        frame.write_parquet(exhibits.path_of(Path(folder), name=name))
     measured = work(folder) / "scored"
-    if measured.exists() and matched.incidents.filter(pl.col(END) > since).height:  # a minute in which nothing happened needs no plot
+    if measured.exists() and matched.incidents.filter(pl.col(END) > done.since).height:  # a minute in which nothing happened needs no plot
         told = excerpts(measured, matched=matched, thresholds=release.thresholds, contract=contract)
         told.write_parquet(data / "excerpts.parquet")
 
@@ -116,6 +138,8 @@ def score_stage(run: Run, *, contract: str, source: str) -> ScoredFacts:
         scored = score_minutes(contract=contract, folder=str(run.folder))
         stage.note = scored.sentence
         tell_table("scored", rows=[scored.facts()], description=scored.sentence)
+        if scored.suspensions:
+            tell_table("suspended", rows=scored.suspensions, description="Quarantined parameters; tidewatch suspensions lifts them")
     return scored
 
 
