@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MEMORY = 4 * 2**30
-"""Bytes of a device that a panel may take."""
+"""Bytes that a panel may take of each device, or of all cores of a CPU."""
 _BYTES_A_VALUE = 5
 """A float, and whether it is missing."""
 
@@ -83,7 +83,7 @@ def fit(
         on_epoch: told of every epoch when it is over, and of those that a checkpoint tells of.
         devices: that share each batch, as many of them as divide it; all that JAX has by default.
         checkpoints: folder in which every epoch is kept until the training is done; a training that was killed then goes on from there.
-        memory: bytes of each device that a panel may take; a larger one stays on the host and is streamed.
+        memory: bytes that a panel may take of each device, or of all cores of a CPU; a larger one stays on the host and is streamed.
 
     Raises:
         TrainingError: nothing to learn from or to validate on, or a loss that is not finite.
@@ -145,7 +145,8 @@ _Run = Callable[[State, Windows, NDArray[np.float32], Windows], tuple[State, Rec
 def _runner(panel: Panel, *, network: Network, training: Training, mesh: Mesh, memory: int) -> _Run:
     """How an epoch is run: over data that is on the devices, or streamed to them."""
     cut = Cut(time_steps=training.time_steps, first_judged=training.first_judged, loss=training.loss, clip=training.clip)
-    if panel.values.size * _BYTES_A_VALUE > memory:
+    copies = mesh.size if mesh.devices.flat[0].platform == "cpu" else 1  # the cores of a CPU have one memory
+    if panel.values.size * _BYTES_A_VALUE * copies > memory:
         log.info("the panel is larger than %.1f GiB: it is streamed", memory / 2**30)
         return Stream(panel=panel, network=network, cut=cut, mesh=mesh).epoch
     data = jax.device_put(_load(panel, network=network, training=training), NamedSharding(mesh, P()))
