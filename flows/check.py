@@ -20,9 +20,12 @@ from flows.runs import Run, address, begin
 from flows.settings import Settings
 from serving.release import load
 from telemetry import contract as contracts
+from telemetry.archive import canonical, settled
 from telemetry.contract import Contract
+from telemetry.grid import READINGS
+from telemetry.lake import Lake
 from telemetry.masks import masked
-from telemetry.schema import AT, ENTITY
+from telemetry.schema import AT, ENTITY, REVISION
 from validation import verdict
 from validation.advice import advice
 from validation.findings import CheckReport, DataCheckFailed, Finding
@@ -57,12 +60,27 @@ def check_grid(*, contract: str, folder: str, until: datetime | None = None, rel
         declared, changed = _of_release(release, settings=settings)
     lake = lake_of(declared, settings=settings)
     grid = lake.grid(contract=declared, until=until).collect(engine="in-memory").lazy()  # read once for all that look at it
-    report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid")
+    readings = counters_told(lake, contract=declared, until=until)
+    report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid", readings=readings)
     docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))
     _leave_out(verdict.spans(report.findings, grid=grid, contract=declared), folder=Path(folder))
     drifted = profiles.keep(lake, grid=grid, contract=declared, folder=Path(folder), at=datetime.now(UTC), settings=settings)
     return replace(report, findings=(*report.findings, *changed, *drifted))
+
+
+def counters_told(lake: Lake, *, contract: Contract, until: datetime | None = None) -> pl.LazyFrame | None:
+    """`entity, at` and the contract's counters as they were told, sorted; the grid says by how much they rose. None without any."""
+    table = lake.open(READINGS)
+    names = tuple(name for name, parameter in contract.parameters.items() if parameter.aggregation == "counter")
+    if table is None or not names:
+        return None
+    stored = lake.scan(table)
+    there = tuple(name for name in names if name in stored.collect_schema().names())
+    absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in names if name not in there]
+    told = stored.select(ENTITY, AT, REVISION, *there).filter(pl.lit(value=True) if until is None else pl.col(AT) < until)
+    rows = settled(canonical(told.collect(), names=there), names=there) if there else told.collect()
+    return rows.lazy().with_columns(absent).select(ENTITY, AT, *names)
 
 
 def _of_release(identifier: str, *, settings: Settings) -> tuple[Contract, tuple[Finding, ...]]:

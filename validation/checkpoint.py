@@ -81,7 +81,7 @@ class TellVerdict(ValidationAction):
         added: list[Finding] = []
         for key, results in checkpoint_result.run_results.items():
             found = [finding for result in results.results for finding in findings_of(result)]
-            added += self._verdict(found) if self._verdict is not None and found else ()
+            added += self._verdict(found) if self._verdict is not None else ()
             if added:
                 _tell(added, results=results)
                 context.validation_results_store.set(key, results)

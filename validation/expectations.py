@@ -2,13 +2,14 @@
 
 Each is a subclass of the library's own, so that suites stay plain JSON and pages know how to show them. What it asks is measured by Polars
 in metrics that all expectations of a suite share: the library computes each once. What a measurement means is said in `judgements`,
-`rules`, `presence` and `tensor_judgements`; nothing is decided here.
+`rules`, `presence`, `copies` and `counters`; nothing is decided here. Those of the tensors are in `tensor_expectations`.
 """
 # ruff: noqa: ARG002, ARG003  # the signatures are the library's
 
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from great_expectations.execution_engine.execution_engine import ExecutionEngine
@@ -32,8 +33,9 @@ from great_expectations.render.components import (
 from great_expectations.render.renderer.renderer import renderer
 from great_expectations.validator.validator import ValidationDependencies
 
-from validation import judgements, presence, rules, tensor_judgements
+from validation import copies, counters, judgements, presence, rules
 from validation.findings import Finding, Severity
+from validation.further_measures import COPIES, FALLS
 from validation.measures import BREACHES, DIAGNOSES, FRAME, INFINITE, OUTSIDE, PRESENCE, PROFILE, Metrics
 
 SHOWN: Final = 50
@@ -293,6 +295,17 @@ class ExpectFreshness(_Judged, BatchExpectation):
         return presence.stale(metrics[PRESENCE], cadence=metrics[PROFILE].cadence, stale_hours=self.stale_hours)
 
 
+class ExpectNoCopies(_Judged, BatchExpectation):
+    """No day that is told twice."""
+
+    parameters: tuple[str, ...]
+    metric_dependencies: ClassVar[tuple[str, ...]] = (COPIES,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `copies.copied`."""
+        return copies.copied(metrics[COPIES], severity=self.stops, parameters=self.parameters)
+
+
 class ExpectFewQuarantined(_Judged, BatchExpectation):
     """At most a share of the cells (entity x parameter) quarantined, and something left of every parameter.
 
@@ -306,86 +319,31 @@ class ExpectFewQuarantined(_Judged, BatchExpectation):
         return ()
 
 
-# Over the statistics of a panel (`tensor_profile.TENSORS`)
+# Over the readings of counters, as they were told
 
 
-class _OfTensors(_Judged):
-    metric_dependencies: ClassVar[tuple[str, ...]] = (FRAME,)
+class ExpectCounterForward(_Judged, ColumnAggregateExpectation):
+    """A counter that rises, or begins anew at zero."""
 
-
-class ExpectScaledMean(_OfTensors, ColumnAggregateExpectation):
-    """Mean 0 over training."""
-
-    full_weight: int
-    tolerance: float
+    since_seconds: float
+    cadence_seconds: float
+    success_keys: ClassVar[tuple[str, ...]] = ("since_seconds",)
+    metric_dependencies: ClassVar[tuple[str, ...]] = (FALLS,)
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.off_mean`."""
-        return tensor_judgements.off_mean(
-            metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance, severity=self.stops
-        )
+        """See `counters.backwards`."""
+        cadence = timedelta(seconds=self.cadence_seconds)
+        return counters.backwards(metrics[FALLS], parameter=self.column, cadence=cadence, severity=self.stops)
 
 
-class ExpectScaledDeviation(_OfTensors, ColumnAggregateExpectation):
-    """Standard deviation 1 over training."""
+class ExpectFewRestarts(_Judged, ColumnAggregateExpectation):
+    """A counter that seldom begins anew."""
 
-    full_weight: int
-    tolerance: float
-
-    def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.off_deviation`."""
-        return tensor_judgements.off_deviation(
-            metrics[FRAME], parameter=self.column, full_weight=self.full_weight, tolerance=self.tolerance, severity=self.stops
-        )
-
-
-class ExpectFiniteTensor(_OfTensors, ColumnAggregateExpectation):
-    """Numbers everywhere."""
+    since_seconds: float
+    at_most: int
+    success_keys: ClassVar[tuple[str, ...]] = ("since_seconds",)
+    metric_dependencies: ClassVar[tuple[str, ...]] = (FALLS,)
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.not_finite`."""
-        return tensor_judgements.not_finite(metrics[FRAME], parameter=self.column)
-
-
-class ExpectZeroWhereUnobserved(_OfTensors, ColumnAggregateExpectation):
-    """0 where nothing was observed."""
-
-    def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.stray`."""
-        return tensor_judgements.stray(metrics[FRAME], parameter=self.column)
-
-
-class ExpectRoundTrip(_OfTensors, ColumnAggregateExpectation):
-    """The grid comes back when the scaling is undone."""
-
-    def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.unlike_grid`."""
-        return tensor_judgements.unlike_grid(metrics[FRAME], parameter=self.column)
-
-
-class ExpectOwnScale(_OfTensors, ColumnAggregateExpectation):
-    """Scaled once, with the entity's own mean and deviation."""
-
-    unfitting: Severity
-
-    def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.wrong_scale`."""
-        return tensor_judgements.wrong_scale(metrics[FRAME], parameter=self.column, unfitting=self.unfitting)
-
-
-class ExpectCalendar(_OfTensors, BatchExpectation):
-    """The calendar that the clock says."""
-
-    def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.odd_calendar`."""
-        return tensor_judgements.odd_calendar(metrics[FRAME])
-
-
-class ExpectNewcomerFlag(_OfTensors, BatchExpectation):
-    """Newcomers flagged for their first days, and nobody else."""
-
-    days: int
-
-    def findings(self, metrics: Metrics) -> Sequence[Finding]:
-        """See `tensor_judgements.odd_newcomers`."""
-        return tensor_judgements.odd_newcomers(metrics[FRAME], days=self.days)
+        """See `counters.restarts`."""
+        return counters.restarts(metrics[FALLS], parameter=self.column, at_most=self.at_most)

@@ -24,9 +24,10 @@ KIND: Final = "suites of the release"
 
 
 def record(contract: Contract) -> Json:
-    """The configurations of all expectations of a contract, by suite: `raw`, `tensors`."""
+    """The configurations of all expectations of a contract, by suite: `raw`, `counters`, `tensors`."""
     tensors = suites.of_tensors(contract, newcomers=True, unfitting="stop")
-    return {"raw": _told((*suites.door(contract), *suites.of_grid(contract))), "tensors": _told(tensors)}
+    raw = (*suites.door(contract), *suites.of_grid(contract))
+    return {"raw": _told(raw), "counters": _told(suites.of_counters(contract)), "tensors": _told(tensors)}
 
 
 def _told(asked: Iterable[Expectation]) -> list[Json]:

@@ -8,7 +8,7 @@ from great_expectations.expectations.expectation import Expectation
 from telemetry.contract import Contract
 from telemetry.schema import AT, ENTITY, grid_schema
 from telemetry.sections import Checks, Parameter, Rule
-from validation import expectations, judgements, rules, tensor_judgements
+from validation import expectations, judgements, rules, tensor_expectations, tensor_judgements
 from validation.expectations import SEVERITIES
 from validation.findings import Severity
 
@@ -31,6 +31,12 @@ def of_grid(contract: Contract) -> Iterator[Expectation]:
     for rule in contract.rules:
         yield _of_rule(rule)
     yield from _of_presence(contract.checks)
+    if contract.checks.copies != "off":
+        yield expectations.ExpectNoCopies(
+            parameters=contract.names,
+            severity=SEVERITIES[contract.checks.copies],
+            description="No day of an entity is told twice, value by value: as another of its days, or as another entity's.",
+        )
     share = contract.checks.max_quarantined_share
     yield expectations.ExpectFewQuarantined(
         at_most=share, description=f"At most {share:.1%} of the cells (entity x parameter) are quarantined, and never all of a parameter."
@@ -110,32 +116,55 @@ def _of_unit(name: str, *, parameter: Parameter, contract: Contract, severity: S
         )
 
 
+def of_counters(contract: Contract) -> Iterator[Expectation]:
+    """Of the readings of the contract's counters, as they were told; nothing where it has none."""
+    checks, cadence = contract.checks, contract.time.cadence_seconds
+    for name, parameter in contract.parameters.items():
+        if parameter.aggregation != "counter" or checks.counter == "off":
+            continue
+        since = float(cadence * parameter.previous_steps)
+        yield expectations.ExpectCounterForward(
+            column=name,
+            since_seconds=since,
+            cadence_seconds=float(cadence),
+            severity=SEVERITIES[checks.counter],
+            description="The counter rises, or begins anew at zero.",
+        )
+        yield expectations.ExpectFewRestarts(
+            column=name,
+            since_seconds=since,
+            at_most=checks.max_restarts_a_day,
+            severity=SEVERITIES["warn"],
+            description=f"The counter begins anew at most {checks.max_restarts_a_day} times a day.",
+        )
+
+
 def of_tensors(contract: Contract, *, newcomers: bool, unfitting: Literal["stop", "warn"]) -> Iterator[Expectation]:
     """Of the tensors that the grid became."""
     full = tensor_judgements.full_weight_steps(contract)
     mean, sd = tensor_judgements.MEAN_TOLERANCE, tensor_judgements.SD_TOLERANCE
-    yield expectations.ExpectCalendar(description="The calendar is what the clock says, within -1 and 1.")
+    yield tensor_expectations.ExpectCalendar(description="The calendar is what the clock says, within -1 and 1.")
     if newcomers:
         days = contract.newcomer.days
-        yield expectations.ExpectNewcomerFlag(days=days, description=f"Newcomers are flagged for {days} days, and nobody else.")
+        yield tensor_expectations.ExpectNewcomerFlag(days=days, description=f"Newcomers are flagged for {days} days, and nobody else.")
     for name in contract.names:
-        yield expectations.ExpectScaledMean(
+        yield tensor_expectations.ExpectScaledMean(
             column=name,
             full_weight=full,
             tolerance=mean,
             severity=SEVERITIES[unfitting],
             description=f"The mean over training is 0 within {mean:g}.",
         )
-        yield expectations.ExpectScaledDeviation(
+        yield tensor_expectations.ExpectScaledDeviation(
             column=name,
             full_weight=full,
             tolerance=sd,
             severity=SEVERITIES[unfitting],
             description=f"The standard deviation over training is 1 within {sd:g}.",
         )
-        yield expectations.ExpectFiniteTensor(column=name, description="All values are finite.")
-        yield expectations.ExpectZeroWhereUnobserved(column=name, description="The value is 0 where nothing was observed.")
-        yield expectations.ExpectRoundTrip(column=name, description="Value x deviation + mean is what came in.")
-        yield expectations.ExpectOwnScale(
+        yield tensor_expectations.ExpectFiniteTensor(column=name, description="All values are finite.")
+        yield tensor_expectations.ExpectZeroWhereUnobserved(column=name, description="The value is 0 where nothing was observed.")
+        yield tensor_expectations.ExpectRoundTrip(column=name, description="Value x deviation + mean is what came in.")
+        yield tensor_expectations.ExpectOwnScale(
             column=name, unfitting=unfitting, description="Every entity was scaled with its own mean and deviation, once."
         )

@@ -1,11 +1,14 @@
 """What a check leaves in the UI: its findings, what to do, and the way to the Data Docs."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows import check
+from telemetry import contract as contracts
+from tests.flows.lakes import DAY, make_edge, minute
 from validation.findings import CheckReport, Finding
 
 FOUND = Finding(
@@ -50,3 +53,30 @@ def test_where_pages_are_served_the_link_leads_there(left: dict[str, Any], home:
     check.tell_findings(report(home))
     assert "(http://127.0.0.1:4201/check/1/data_docs/index.html)" in left["description"]
     assert left["rows"] == [{"severity": "none", "what": "3 expectations, 0 findings that stop, 0 that warn"}]
+
+
+def test_the_readings_of_counters_are_told_as_they_came(home: Path, tmp_path: Path) -> None:
+    edge = make_edge(tmp_path)
+    contract = Path(edge.contract)
+    contract.write_text(contract.read_text().replace('unit = "count"', 'unit = "count"\naggregation = "counter"'), encoding="utf-8")
+    edge.write("a.csv", minute(0, queries="100"), minute(1, queries="130"), minute(2, queries="90"))
+    edge.take()
+    edge.write("b.csv", minute(3, queries="95"))
+    edge.take()
+    declared = contracts.load(contract)
+    told = check.counters_told(edge.lake, contract=declared)
+    assert told is not None
+    assert told.collect()["queries"].to_list() == [100, 130, 90, 95]
+    assert edge.lake.grid(contract=declared).collect()["queries"].to_list() == [30, 90, 5]  # 90 that never were
+    early = check.counters_told(edge.lake, contract=declared, until=DAY + timedelta(minutes=2))
+    assert early is not None
+    assert early.collect().height == 2
+    report = check.check_grid.fn(contract=edge.contract, folder=str(tmp_path / "run"))
+    assert [(found.expectation, found.parameter) for found in report.quarantined] == [("counter", "queries")]
+
+
+def test_without_counters_no_readings_are_looked_at(home: Path, tmp_path: Path) -> None:
+    edge = make_edge(tmp_path)
+    edge.write("a.csv", minute(0))
+    edge.take()
+    assert check.counters_told(edge.lake, contract=contracts.load(Path(edge.contract))) is None

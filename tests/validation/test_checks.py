@@ -31,7 +31,7 @@ def check(frame: pl.DataFrame, *, folder: Path, declared: Contract | None = None
 def test_a_healthy_grid_passes_and_every_expectation_was_judged(tmp_path: Path) -> None:
     report = check(grid(), folder=tmp_path)
     assert (report.passed, report.findings) == (True, ())
-    assert report.asked == report.results == 7 + 4 * 4 + 2  # ranges, missing, finite and unit of four; two of them intensities
+    assert report.asked == report.results == 8 + 4 * 4 + 2  # ranges, missing, finite and unit of four; two of them intensities
     assert report.docs == tmp_path / "data_docs" / "index.html"
 
 
@@ -69,7 +69,7 @@ def test_severities_are_the_contracts(tmp_path: Path) -> None:
     assert warned.passed
     assert {f.severity for f in warned.findings} == {"warn"}
     off = check(frame, folder=tmp_path / "off", declared=contract(unit_shift="off", plausible_range="off"))
-    assert (off.findings, off.asked) == ((), 7 + 2 * 4)
+    assert (off.findings, off.asked) == ((), 8 + 2 * 4)
 
 
 RULE = {"left": "failures", "op": "<=", "right": "queries"}
@@ -78,7 +78,7 @@ RULE = {"left": "failures", "op": "<=", "right": "queries"}
 def test_a_rule_between_parameters_is_an_expectation_of_its_own(tmp_path: Path) -> None:
     declared = contract(rules=(RULE, RULE | {"max_share": 0.0001, "severity": "warn"}, {**RULE, "left": "queries", "right": "failures"}))
     report = check(grid(days=4, night=0.5), folder=tmp_path, declared=declared)
-    assert report.asked == report.results == 25 + 3
+    assert report.asked == report.results == 26 + 3
     assert {(f.expectation, f.severity, f.parameter) for f in report.findings} == {("rule", "stop", "queries")}
     (page,) = (tmp_path / "data_docs" / "validations").rglob("*.html")
     told = html.unescape(page.read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def test_an_expectation_that_could_not_be_judged_is_no_success(tmp_path: Path, m
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(expectations.ExpectNotMissing, "findings", broken)
-    with pytest.raises(RuntimeError, match=r"25 expectations were asked, 21 were judged; expect_not_missing: on purpose"):
+    with pytest.raises(RuntimeError, match=r"26 expectations were asked, 22 were judged; expect_not_missing: on purpose"):
         check(grid(days=4), folder=tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_an_expectation_that_the_library_drops_is_no_success(tmp_path: Path, mon
     from validation import checkpoint
 
     monkeypatch.setattr(checkpoint, "ExpectationSuite", lambda name, expectations: ExpectationSuite(name=name, expectations=expectations[1:]))
-    with pytest.raises(RuntimeError, match=r"25 expectations were asked, 24 were judged; some were dropped without a word"):
+    with pytest.raises(RuntimeError, match=r"26 expectations were asked, 25 were judged; some were dropped without a word"):
         check(grid(days=4), folder=tmp_path)
 
 
