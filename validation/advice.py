@@ -35,14 +35,10 @@ ADVICE: Final = {
     "to be done: it counts as departed after newcomer.departed_days.",
     "rule": "Look at the examples at the source: one of the two parameters is told wrongly there, or in another unit. If such values are "
     "possible, give the rule a tolerance in the contract, or take it out.",
-    "counter": "Look at the readings of that time at the source: do several senders tell one counter, or is it a sum over members that come "
-    "and go? Have each told apart. If it can fall by its nature, it is no counter: declare aggregation = 'mean' in the contract.",
+    "counter": "Look at the readings of that time at the source: do several senders tell one counter, or is it a sum over members that "
+    "come and go? Have each told apart. If it can fall by its nature, it is no counter: declare aggregation = 'mean' in the contract.",
     "counter restarts": "Ask the team that runs the agent what is restarted so often. If that is as it should be, raise "
     "checks.max_restarts_a_day of the contract.",
-    "copied day": "Compare that day at the source with the one that it repeats: have the right one sent again. If two entities tell the same "
-    "for a reason, such as a standby, keep one of them out of the source, or set checks.copies = 'off'.",
-    "suites of the release": "Nothing is wrong with the telemetry. Learn anew when it suits: tidewatch retrain; the new release holds the "
-    "suites of today.",
     "drift": "Look whether the change is real and stays. If it does, learn anew: tidewatch retrain. If it is a mistake at the sender, have "
     "the period sent again.",
     "scaled mean": "For who maintains the pipeline: take the mean of this entity's training part from the grid and compare it with the "
