@@ -1,62 +1,25 @@
 """What every parameter of a grid was in every hour of every entity: medians and counts by NumPy, a block of hours at a time.
 
-A grid is sorted, and most of its hours have as many steps as there can be: a column is a matrix then, hours below each other and steps
-beside each other, whose rows are sorted at once. Hours with fewer steps are filled up with NaN; rows in another order are put in it first.
+Most hours have as many steps as there can be: a column is a matrix then, hours below each other and steps beside each other, whose rows are
+sorted at once. Hours with fewer steps are filled up with NaN.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from telemetry.schema import AT, ENTITY, OBSERVED
+from telemetry.schema import OBSERVED
+from validation.places import Places
 
-HOUR_US: Final = 3_600_000_000
-BLOCK: Final = 1 << 17
-"""Rows that a thread has in hand at once: their values of one parameter fit into a processor's cache."""
-PERIODS_END: Final = 1 << 33
-"""More hours than a 64-bit time in microseconds may have, half of them before 1970, so that entity and hour make one number."""
 WORD: Final = 64
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Bits = NDArray[np.uint64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Places:
-    """Which rows of a grid are which period (an hour, a day) of which entity.
-
-    Attributes:
-        entities: their names, as they come.
-        entity: i64[period], the place of the name; periods are sorted by it and by time.
-        period: i64[period], since 1970-01-01 UTC.
-        first: i64[period], where its rows begin, in `order`.
-        rows: i64[period], how many there are.
-        order: i64[row], the rows of the grid, period by period; null where they lie so.
-    """
-
-    entities: pl.Series
-    entity: Integers
-    period: Integers
-    first: Integers
-    rows: Integers
-    order: Integers | None
-
-    @property
-    def begin(self) -> Integers:
-        """i64[entity], where its periods begin."""
-        return np.flatnonzero(np.diff(self.entity, prepend=-1))
-
-    @property
-    def by_name(self) -> Integers:
-        """The periods by the entities' names and by time."""
-        rank = np.argsort(self.entities.arg_sort().to_numpy())
-        return np.argsort(rank[self.entity], kind="stable")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,37 +66,12 @@ class Told:
         )
 
 
-def place(grid: pl.DataFrame, *, every_us: int = HOUR_US) -> Places:
-    """The periods of `grid`, whatever the order of its rows. A row without a time belongs to none."""
-    runs = grid.get_column(ENTITY).rle().struct
-    names = runs.field("value")
-    entities = names.unique(maintain_order=True)
-    numbered = entities.to_frame(ENTITY).with_row_index("place")
-    number = names.to_frame(ENTITY).join(numbered, on=ENTITY, how="left", nulls_equal=True, maintain_order="left").get_column("place")
-    at = grid.get_column(AT).dt.epoch("us")
-    key = (at // every_us).fill_null(0).to_numpy() + PERIODS_END // 2
-    key += np.repeat(number.cast(pl.Int64).to_numpy() * PERIODS_END, runs.field("len").to_numpy())
-    order = None
-    if at.null_count() or (key[1:] < key[:-1]).any():
-        order = np.argsort(key, kind="stable")
-        order = order[at.is_not_null().to_numpy()[order]]
-        key = key[order]
-    first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else key
-    entity, period = np.divmod(key[first], PERIODS_END)
-    rows = np.diff(first, append=len(key))
-    return Places(entities=entities, entity=entity, period=period - PERIODS_END // 2, first=first, rows=rows, order=order)
-
-
 def tell(grid: pl.DataFrame, *, places: Places, parameters: list[str]) -> Told:
     """What `parameters` say in each hour; `places` are those of `grid`."""
     told = Told.room(len(parameters), len(places.period))
-    values = grid.select(OBSERVED, pl.col(parameters).cast(pl.Float64))
-    if places.order is not None:
-        values = values[places.order]
-    cuts = np.unique(np.searchsorted(places.first, np.arange(0, len(values), BLOCK), side="right") - 1).tolist()
-    blocks = [slice(begin, end) for begin, end in pairwise([*cuts, len(places.first)])]
+    values = places.placed(grid.select(OBSERVED, pl.col(parameters).cast(pl.Float64)))
     with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
-        for _ in threads.map(lambda block: _tell_block(values, places=places, block=block, told=told), blocks):
+        for _ in threads.map(lambda block: _tell_block(values, places=places, block=block, told=told), places.blocks()):
             pass
     return told
 

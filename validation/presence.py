@@ -8,8 +8,9 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.schema import AT, ENTITY, OBSERVED
+from telemetry.schema import ENTITY, TIME
 from validation.findings import Finding
+from validation.places import DAY_US, observed, place
 
 DAY: Final = "day"
 STEPS: Final = "steps"
@@ -19,18 +20,22 @@ DAYS_BEFORE: Final = 14
 """Full days that the last one is held against."""
 LEAST_DAYS_BEFORE: Final = 3
 _ONE_DAY: Final = timedelta(days=1)
-_DAYS_END: Final = 10_000_000
-"""More days than a 64-bit time in microseconds may have, so that entity and day make one number."""
 
 
 def count(grid: pl.DataFrame) -> pl.DataFrame:
     """Per entity and day (UTC) on which it was observed: in how many `steps`, the `oldest` and the `newest` of them; sorted."""
-    day = pl.col(AT).dt.epoch("d").cast(pl.Int64)
-    key = pl.col(ENTITY).cast(pl.Categorical).to_physical().cast(pl.Int64) * _DAYS_END + day
-    observed = grid.lazy().filter(OBSERVED).select(ENTITY, AT, key.alias("key"))
-    told = [pl.col(ENTITY).first(), pl.len().alias(STEPS), pl.col(AT).min().alias(OLDEST), pl.col(AT).max().alias(NEWEST)]
-    days = observed.group_by("key").agg(told).select(ENTITY, pl.col(OLDEST).dt.date().alias(DAY), STEPS, OLDEST, NEWEST)
-    return days.sort(ENTITY, DAY).collect(engine="in-memory")
+    days = place(grid, every_us=DAY_US)
+    told = observed(grid, places=days)
+    counted = pl.DataFrame(
+        {
+            ENTITY: days.entities.gather(days.entity),
+            DAY: pl.Series(days.period).cast(pl.Int32).cast(pl.Date),
+            STEPS: pl.Series(told.rows).cast(pl.UInt32),
+            OLDEST: pl.Series(told.oldest).cast(TIME),
+            NEWEST: pl.Series(told.newest).cast(TIME),
+        }
+    )
+    return counted.filter(pl.col(STEPS) > 0).sort(ENTITY, DAY)
 
 
 def scarce(days: pl.DataFrame, *, cadence: timedelta, least_share: float) -> tuple[Finding, ...]:

@@ -12,13 +12,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from telemetry.schema import AT, ENTITY, OBSERVED, PARAMETER, TIME
-from validation import hours
-from validation.hours import Places, Told, place, tell
+from validation import places as of_rows
+from validation.hours import Told, tell
+from validation.places import NO_STEP, Places, clock, place
 
-HOUR_US: Final = hours.HOUR_US
+HOUR_US: Final = of_rows.HOUR_US
 HOUR: Final = "hour"
 KEYS: Final = (ENTITY, AT, OBSERVED)
-_NO_STEP: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,24 +59,22 @@ def _entities(grid: pl.DataFrame, *, places: Places) -> pl.DataFrame:
     """Rows are only grouped where time does not go forward: elsewhere nothing is repeated."""
     if places.order is not None or grid.is_empty():
         return grid.lazy().group_by(ENTITY).agg(_of_entity()).collect(engine="in-memory")
-    begin = places.first[places.begin]
-    rows = np.diff(begin, append=len(grid))
-    at = grid.get_column(AT).dt.epoch("us").to_numpy()
-    step = np.append(np.diff(at), _NO_STEP)
-    step[begin[1:] - 1] = _NO_STEP
-    least = pl.Series(np.minimum.reduceat(step, begin))
-    forward = pl.DataFrame({ENTITY: places.entities, "rows": rows, "first": at[begin], "last": at[begin + rows - 1], "step": least})
+    told, begin = clock(grid, places=places), places.begin
+    least = pl.Series(np.minimum.reduceat(told.step, begin))
     none, never = pl.lit(0, dtype=pl.UInt32), pl.lit(None, dtype=TIME)
-    forward = forward.select(
-        ENTITY,
-        pl.col("rows").cast(pl.UInt32),
-        pl.col("first", "last").cast(TIME),
+    forward = pl.select(
+        places.entities.alias(ENTITY),
+        pl.Series("rows", np.add.reduceat(places.rows, begin)).cast(pl.UInt32),
+        pl.Series("first", np.minimum.reduceat(told.oldest, begin)).cast(TIME),
+        pl.Series("last", np.maximum.reduceat(told.newest, begin)).cast(TIME),
         none.alias("repeated"),
         never.alias("first_repeated"),
         none.alias("backward"),
         never.alias("first_backward"),
-        pl.when(pl.col("step") < _NO_STEP).then("step").cast(pl.Duration("us")),
+        pl.when(least < NO_STEP).then(least).cast(pl.Duration("us")).alias("step"),
     )
+    if (least > 0).all():
+        return forward
     odd = pl.col(ENTITY).is_in(places.entities.filter(least <= 0).implode(), nulls_equal=True)
     grouped = grid.lazy().filter(odd).group_by(ENTITY).agg(_of_entity()).collect(engine="in-memory")
     return pl.concat([forward.filter(~odd), grouped])

@@ -52,5 +52,11 @@ def hours(grid: pl.DataFrame) -> pl.DataFrame:
     return grouped.sort(pl.col(PARAMETER).cast(declared), ENTITY, HOUR)
 
 
+def days(grid: pl.DataFrame) -> pl.DataFrame:
+    """As of `presence.count`."""
+    told = [pl.len().alias("steps"), pl.col(AT).min().alias("oldest"), pl.col(AT).max().alias("newest")]
+    return grid.filter(OBSERVED).group_by(ENTITY, pl.col(AT).dt.date().alias("day")).agg(told).sort(ENTITY, "day")
+
+
 def _long(grid: pl.DataFrame) -> pl.DataFrame:
     return grid.unpivot(index=list(KEYS), variable_name=PARAMETER, value_name="value")

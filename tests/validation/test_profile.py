@@ -5,13 +5,14 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.validation import grouped
 from tests.validation.grids import day, grid
-from validation import hours
+from validation import places
+from validation.presence import count
 from validation.profile import infinite, measure, outside
 
 ROWS = {
@@ -77,7 +78,7 @@ VALUES = (0.0, -0.0, 1.0, 2.0, 3.0, 0.1, 2.5, -0.7, -3.0, 1e-300, 1e300, float("
 def grids(draw: st.DrawFn) -> pl.DataFrame:
     """Entities in any order of name, steps in any order of time or sorted, hours of any number of steps, in one piece or several."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    rows, span = draw(st.integers(1, 300)), draw(st.sampled_from([10, 60, 600]))
+    rows, span = draw(st.integers(1, 300)), draw(st.sampled_from([10, 60, 600, 6000]))
     frame = pl.DataFrame(
         {
             "entity": random.choice(["b", "a", "c/d"], rows),
@@ -99,14 +100,33 @@ def grids(draw: st.DrawFn) -> pl.DataFrame:
     return pl.concat([frame[:middle], frame[middle:]], rechunk=draw(st.booleans()))
 
 
-@given(frame=grids(), block=st.sampled_from([1, 100, hours.BLOCK]))
+@settings(max_examples=50)
+@given(frame=grids(), block=st.sampled_from([1, 100, places.BLOCK]))
 def test_the_statistics_are_those_of_plain_groups(frame: pl.DataFrame, block: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(hours, "BLOCK", block)
+        patched.setattr(places, "BLOCK", block)
         profile = measure(frame)
     assert_frame_equal(profile.entities, grouped.entities(frame))
     assert_frame_equal(profile.cells, grouped.cells(frame))
     assert_frame_equal(profile.hours, grouped.hours(frame), check_exact=True)
+
+
+@settings(max_examples=50)
+@given(frame=grids(), block=st.sampled_from([1, 100, places.BLOCK]))
+def test_the_days_are_those_of_plain_groups(frame: pl.DataFrame, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(places, "BLOCK", block)
+        counted = count(frame)
+    assert_frame_equal(counted, grouped.days(frame))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_row_without_a_time_tells_nothing(ordered: bool) -> None:
+    frame = grid(days=1) if ordered else grid(days=1).reverse()
+    lost = pl.concat([frame[:100], frame[:1].with_columns(at=pl.lit(None, dtype=frame.schema["at"])), frame[100:]])
+    assert_frame_equal(measure(lost).hours, measure(frame).hours)
+    assert_frame_equal(measure(lost).cells, measure(frame).cells)
+    assert_frame_equal(count(lost), count(frame))
 
 
 def test_a_grid_without_a_row_has_an_empty_profile() -> None:
