@@ -1,6 +1,7 @@
 """What the expectations read, as metrics of Great Expectations: Polars over the batch's Arrow columns, each computed once a suite."""
 # ruff: noqa: ARG003, N805  # the signatures, and the name `cls`, are the library's
 
+import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -15,7 +16,7 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 
 from telemetry.schema import AT, ENTITY
 from validation.presence import count
-from validation.profile import Profile, infinite, measure, outside
+from validation.profile import Profile, infinite, measure, outside, reaching
 from validation.rules import breaches
 from validation.triage import Diagnosis, diagnose
 
@@ -118,11 +119,14 @@ class OutsideMetric(_OfFrame):
 
     metric_name = OUTSIDE
     value_keys = ("column", "min_value", "max_value")
+    needs = (FRAME, PROFILE)
 
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> pl.DataFrame:
         asked = metric_value_kwargs
-        return outside(metrics[FRAME], parameter=asked["column"], minimum=asked["min_value"], maximum=asked["max_value"])
+        parameter, minimum, maximum = asked["column"], asked["min_value"], asked["max_value"]
+        steps = reaching(metrics[FRAME], profile=metrics[PROFILE], parameter=parameter, minimum=minimum, maximum=maximum)
+        return outside(steps, parameter=parameter, minimum=minimum, maximum=maximum)
 
 
 class InfiniteMetric(_OfFrame):
@@ -130,10 +134,13 @@ class InfiniteMetric(_OfFrame):
 
     metric_name = INFINITE
     value_keys = ("column",)
+    needs = (FRAME, PROFILE)
 
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(cls, metrics: Metrics, metric_value_kwargs: Asked, **_: Any) -> pl.DataFrame:
-        return infinite(metrics[FRAME], parameter=metric_value_kwargs["column"])
+        parameter, most = metric_value_kwargs["column"], sys.float_info.max
+        steps = reaching(metrics[FRAME], profile=metrics[PROFILE], parameter=parameter, minimum=-most, maximum=most)
+        return infinite(steps, parameter=parameter)
 
 
 class BreachesMetric(_OfFrame):

@@ -141,6 +141,13 @@ def _hours(told: Told, *, places: Places, parameters: list[str]) -> pl.DataFrame
     )
 
 
+def reaching(grid: pl.DataFrame, *, profile: Profile, parameter: str, minimum: float | None, maximum: float | None) -> pl.DataFrame:
+    """`grid`, or no row of it where its profile tells already that no value of `parameter` lies below `minimum` or above `maximum`."""
+    low, high = pl.col("lowest"), pl.col("highest")
+    beyond = _beyond(low, minimum, None) | _beyond(high, None, maximum)
+    return grid if profile.cells.select((beyond & (pl.col(PARAMETER) == parameter)).any()).item() else grid.clear()
+
+
 def outside(grid: pl.DataFrame, *, parameter: str, minimum: float | None, maximum: float | None) -> pl.DataFrame:
     """Per entity with a finite value below `minimum` or above `maximum`: `outside` (how many), `first, last, lowest, highest` of them."""
     return _which(grid, parameter=parameter, odd=pl.col(parameter).is_finite() & _beyond(pl.col(parameter), minimum, maximum))

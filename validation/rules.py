@@ -30,6 +30,8 @@ def breaches(grid: pl.DataFrame, *, left: str, right: str, or_equal: bool, toler
         pl.col(AT).filter(odd).max().alias("last"),
         pl.col("lefts", "rights").filter(odd).head(EXAMPLES),
     ]
+    if not grid.lazy().select((both & broken).any()).collect(engine="in-memory").item():
+        grid = grid.clear()
     steps = grid.lazy().filter(both).select(ENTITY, AT, lefts=left, rights=right, broken=broken)
     return steps.group_by(ENTITY).agg(told).filter(odd > 0).sort(ENTITY).collect(engine="in-memory")
 

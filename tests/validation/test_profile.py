@@ -1,5 +1,6 @@
 """The statistics of a grid, against what a few rows say."""
 
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.validation import grouped
 from tests.validation.grids import day, grid
 from validation import places
 from validation.presence import count
-from validation.profile import infinite, measure, outside
+from validation.profile import infinite, measure, outside, reaching
 
 ROWS = {
     "entity": ["a", "a", "a", "b"],
@@ -145,3 +146,17 @@ def test_hours_of_one_three_and_four_rows_are_told_apart_in_one_block() -> None:
     )
     assert measure(frame).hours.select("told", "level").rows() == [(1, 5.0), (3, 2.0), (4, 5.5)]
     assert measure(frame).cells["missing"].to_list() == [0]
+
+
+@given(frame=grids(), minimum=st.sampled_from([None, -3.0, 0.0, 0.1]), maximum=st.sampled_from([None, 3.0, 2.5, 1e308]))
+@settings(max_examples=50)
+def test_rows_that_the_profile_rules_out_hold_nothing_odd(frame: pl.DataFrame, minimum: float | None, maximum: float | None) -> None:
+    profile = measure(frame)
+    for name in ("load", "queries", "silent"):
+        told = outside(frame, parameter=name, minimum=minimum, maximum=maximum)
+        steps = reaching(frame, profile=profile, parameter=name, minimum=minimum, maximum=maximum)
+        assert outside(steps, parameter=name, minimum=minimum, maximum=maximum).equals(told)
+        steps = reaching(frame, profile=profile, parameter=name, minimum=-sys.float_info.max, maximum=sys.float_info.max)
+        assert infinite(steps, parameter=name).equals(infinite(frame, parameter=name))
+    assert reaching(frame, profile=profile, parameter="silent", minimum=0, maximum=0).is_empty()
+    assert reaching(frame, profile=profile, parameter="queries", minimum=0, maximum=3).is_empty()
