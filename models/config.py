@@ -88,6 +88,7 @@ class Training:
         time_steps: length of a window.
         warmup_steps: first steps of a window whose forecasts are not judged, with `every_step`.
         supervision: which of a window's forecasts are judged.
+        overlapping: whether windows overlap and begin elsewhere in every epoch; else each begins where the one before ends.
         unknown_share: share of windows whose entity is hidden, so that the shared prior is learned.
     """
 
@@ -102,6 +103,7 @@ class Training:
     time_steps: int = 64
     warmup_steps: int = 16
     supervision: Supervision = "every_step"
+    overlapping: bool = True
     seed: int = 0
     unknown_share: float = 0.2
 

@@ -1,5 +1,6 @@
 """Forecasts: a panel and a network's weights become what was expected at every step, before it came."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -31,6 +32,7 @@ def forecast(
     stop: int,
     entity_index: NDArray[np.int32] | None = None,
     context: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> NDArray[np.float32]:
     """f32[E, stop - start, L, K]: the forecasts for steps `start` to `stop`, in scaled units, each made `lead` steps before.
 
@@ -45,6 +47,7 @@ def forecast(
         stop: step after the last.
         entity_index: i32[E], each entity's row in the network, -1 for one that it does not know; 0 to E - 1 by default.
         context: steps of the past that the state is warmed up on before the first forecast is made; all of them by default.
+        devices: that share the entities; all that JAX has by default.
 
     Raises:
         ValueError: the weights are not the network's, or the steps are not in the panel.
@@ -58,7 +61,7 @@ def forecast(
     end = stop - min(network.leads)
     chunk = _chunk_steps(entities, steps=end - begin)
     forecasts = np.zeros((entities, stop - start, len(network.leads), len(network.targets)), dtype=np.float32)
-    mesh, batch = _shared(entities)
+    mesh, batch = _shared(entities, devices=devices)
     device_weights = jax.device_put(weights, NamedSharding(mesh, P()))
     carries = jax.device_put(rest(network, batch=batch), NamedSharding(mesh, P(AXIS)))
     for first in range(begin, end, chunk):
@@ -68,10 +71,10 @@ def forecast(
     return forecasts
 
 
-def _shared(entities: int) -> tuple[Mesh, int]:
+def _shared(entities: int, *, devices: Sequence[jax.Device] | None) -> tuple[Mesh, int]:
     """The devices that share the entities, and the next number of these that all can have an equal part of."""
-    count = min(jax.local_device_count(), entities)
-    return mesh_of(jax.local_devices()[:count], batch=count), -(-entities // count) * count
+    every = list(jax.local_devices() if devices is None else devices)[:entities]
+    return mesh_of(every, batch=len(every)), -(-entities // len(every)) * len(every)
 
 
 def _chunk_steps(entities: int, *, steps: int) -> int:

@@ -58,15 +58,17 @@ class Sampler:
     def draw(self, epoch: int) -> Windows:
         """The windows of an epoch, in random order.
 
-        With `every_step` they tile every entity's time from a random phase, so that an epoch judges every step about once.
-        What does not fill the last batch is left out or made up for by repeating a few.
+        With `every_step` they tile every entity's time from a random phase, so that an epoch judges every step about once; with
+        `last_step` they may begin anywhere. Windows that do not overlap are the same in every epoch. What does not fill the last
+        batch is left out or made up for by repeating a few.
         """
         random = np.random.default_rng([self.training.seed, epoch])
-        if self.training.supervision == "last_step":
+        stride, entities = _stride(self.training), self.worth.shape[:1]
+        if stride == 1:
             entity, start = np.nonzero(self.worth)
         else:
-            phase: NDArray[np.int64] = random.integers(_stride(self.training), size=self.worth.shape[:1])
-            entity, start = _tiles(self.worth, phase=phase, stride=_stride(self.training))
+            phase: NDArray[np.int64] = random.integers(stride if self.training.overlapping else 1, size=entities)
+            entity, start = _tiles(self.worth, phase=phase, stride=stride)
         chosen = np.resize(random.permutation(entity.size), self.batches * self.batch)
         hidden = random.random(chosen.size) < self.training.unknown_share
         newcomer = hidden & (random.random(chosen.size) < 0.5)
@@ -79,7 +81,8 @@ def sampler(learnable: NDArray[np.bool_], *, network: Network, training: Trainin
     """The sampler over the steps bool[E, T] from which something can be learned; `worth` is empty where there are none."""
     worth = _worth(learnable, network=network, training=training)
     count = int(worth.sum())
-    windows = min(count, LAST_STEP_WINDOWS) if training.supervision == "last_step" else round(count / _stride(training))
+    stride = _stride(training)
+    windows = min(count, LAST_STEP_WINDOWS) if stride == 1 else round(count / stride)
     batch = max(1, min(training.batch, windows))
     return Sampler(worth=worth, parameters=network.parameters, training=training, batches=max(1, round(windows / batch)), batch=batch)
 
@@ -92,7 +95,7 @@ def validation(judged: NDArray[np.bool_], *, network: Network, training: Trainin
         spread = np.linspace(0, max(entity.size - 1, 0), min(entity.size, LAST_STEP_VALIDATION)).astype(np.int64)
         entity, start = entity[spread], start[spread]
     else:
-        entity, start = _tiles(worth, phase=np.zeros(worth.shape[0], dtype=np.int64), stride=_stride(training))
+        entity, start = _tiles(worth, phase=np.zeros(worth.shape[0], dtype=np.int64), stride=training.time_steps - training.first_judged)
     filled = np.resize(np.arange(entity.size), -(-entity.size // batch) * batch)
     rows = np.stack([entity[filled], start[filled], np.ones_like(filled), np.zeros_like(filled)], axis=1)
     as_they_are = np.zeros((filled.size, network.parameters))
@@ -121,8 +124,8 @@ def judged(panel: Panel, *, part: Part) -> NDArray[np.bool_]:
 
 
 def _stride(training: Training) -> int:
-    """Distance of two windows' starts, such that their judged steps meet without overlapping."""
-    return training.time_steps - training.first_judged
+    """Distance of two windows' starts: such that their judged steps meet without overlapping, or that the windows themselves do."""
+    return training.time_steps - training.first_judged if training.overlapping else training.time_steps
 
 
 def _worth(steps: NDArray[np.bool_], *, network: Network, training: Training) -> NDArray[np.bool_]:
