@@ -12,7 +12,8 @@ import polars as pl
 from flows import exhibits
 from flows.blocks import NONE, Block, Cell, Fact, Facts, Heading, Note, Plot, Table, count, duration, moment, number, plot, text, words
 from flows.exhibits import Told
-from validation.advice import advice
+from validation.advice import advice, advice_of, cause_of
+from validation.findings import Finding
 
 FINDINGS_LISTED: Final = 50
 FINDINGS_DRAWN: Final = 4
@@ -46,42 +47,62 @@ def checks(told: Told) -> Iterator[Block]:
     if "findings" not in told.summary and "expectations" not in told.summary:
         return
     findings = list(enumerate(told.summary.get("findings") or []))
-    stops = [(index, finding) for index, finding in findings if finding.get("severity") == "stop"]
-    warnings = [(index, finding) for index, finding in findings if finding.get("severity") != "stop"]
+    stops, left_out = ([each for each in findings if each[1].get("severity") == name] for name in ("stop", "quarantine"))
+    warnings = [each for each in findings if each[1].get("severity") not in ("stop", "quarantine")]
     asked = told.summary.get("expectations")
     judged = "" if asked is None else f"{count(asked)} expectations judged: "
     docs = told.summary.get("data_docs")
     href = told.link(str(docs)) if docs else None
     yield Note(
-        text=f"{judged}{_severities(stops=len(stops), warnings=len(warnings))}.",
-        tone="bad" if stops else "held" if warnings else "good",
+        text=f"{judged}{_severities(stops=len(stops), left_out=len(left_out), warnings=len(warnings))}.",
+        tone="bad" if stops else "held" if findings else "good",
         link="Open the Data Docs" if href else "",
         href=href,
     )
     yield from _finding_plots(told, stops=stops)
-    for name, found in (("What stops a run", stops), ("Warnings", warnings)):
+    for name, found in (("What stops a run", stops), ("Left out of the run", left_out), ("Warnings", warnings)):
         if found:
             folded = found is warnings and len(warnings) > WARNINGS_OPEN
             yield _findings_table([finding for _, finding in found], name=name, folded=folded)
     if findings:
-        yield _what_to_do([finding for _, finding in (*stops, *warnings)])
+        yield _what_to_do([finding for _, finding in (*stops, *left_out, *warnings)])
+
+
+def finding_of(told: Any) -> Finding | None:  # Any: a summary may hold anything
+    """The finding that a summary tells; None where it tells none that can be read."""
+    try:
+        return Finding.from_json(told)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _what_to_do(findings: Sequence[Mapping[str, Any]]) -> Table:  # Any: plain JSON
-    kinds = dict.fromkeys(str(finding.get("expectation")) for finding in findings)
-    rows = tuple((Cell(text=words(kind)), Cell(text=advice(kind))) for kind in kinds)
+    lines: dict[str, str] = {}
+    for told in findings:
+        kind, finding = str(told.get("expectation")), finding_of(told)
+        lines.setdefault(advice_of(finding) if finding else advice(kind), f"{kind}: {_error(finding)}" if _error(finding) else kind)
+    rows = tuple((Cell(text=words(kind)), Cell(text=line)) for line, kind in lines.items())
     return Table(caption="What to do", columns=("Kind of finding", "What to do"), rows=rows, wide=frozenset({"What to do"}))
 
 
-def _severities(*, stops: int, warnings: int) -> str:
+def _error(finding: Finding | None) -> str:
+    """What was recognised; a factor is one of many that have the same line."""
+    cause = "" if finding is None else cause_of(finding)
+    return "another unit" if cause.startswith("x") else cause
+
+
+def _severities(*, stops: int, left_out: int, warnings: int) -> str:
     """How many findings there are of each kind.
 
-    >>> _severities(stops=2, warnings=1), _severities(stops=0, warnings=0)
-    ('2 findings that stop a run, 1 warning', 'nothing found')
+    >>> _severities(stops=2, left_out=0, warnings=1), _severities(stops=0, left_out=1, warnings=0)
+    ('2 findings that stop a run, 1 warning', '1 finding whose values are left out')
+    >>> _severities(stops=0, left_out=0, warnings=0)
+    'nothing found'
     """
     stopping = f"{stops} finding{'s that stop' if stops > 1 else ' that stops'} a run" if stops else ""
+    out = f"{left_out} finding{'s' if left_out > 1 else ''} whose values are left out" if left_out else ""
     warned = f"{warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
-    return ", ".join(part for part in (stopping, warned) if part) or "nothing found"
+    return ", ".join(part for part in (stopping, out, warned) if part) or "nothing found"
 
 
 def _findings_table(findings: list[Mapping[str, Any]], *, name: str, folded: bool) -> Table:  # Any: plain JSON
