@@ -12,10 +12,13 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from telemetry.schema import AT, ENTITY, PARAMETER
 from validation.findings import Finding, Severity
 from validation.profile import HOUR, HOUR_US, KEYS, Profile
+
+Integers = NDArray[np.int64]
 
 LEAST_HOURS: Final = 12
 """Of a day that must be alike; telemetry of steps above two hours has fewer, and is not looked at."""
@@ -95,14 +98,7 @@ def _alike(profile: Profile) -> pl.DataFrame:
     if len(suspects) < LEAST_HOURS:
         return none
     said = pl.struct(PARAMETER, "level", "told", "zero", "negative").hash()
-    hours = (
-        profile.hours.lazy()
-        .filter(pl.col("told") > 0)
-        .join(suspects.lazy(), on=[ENTITY, HOUR], how="semi")
-        .group_by(ENTITY, HOUR)
-        .agg(said.bitwise_xor().alias("said"), pl.len().alias("parameters"))
-        .collect(engine="in-memory")
-    )
+    hours = suspects.group_by(ENTITY, HOUR).agg(said.bitwise_xor().alias("said"), pl.len().alias("parameters"))
     twice = hours.filter(pl.struct("said", "parameters").is_duplicated())
     if len(twice) < LEAST_HOURS:
         return none
@@ -118,7 +114,7 @@ def _alike(profile: Profile) -> pl.DataFrame:
 
 
 def _suspects(profile: Profile) -> pl.DataFrame:
-    """`entity, hour` of which every parameter has a median that another suspect has as well.
+    """What the hours tell of which every parameter has a median that another suspect has as well.
 
     A parameter with digits enough leaves hardly any, so that the others have little to sort.
     """
@@ -127,7 +123,8 @@ def _suspects(profile: Profile) -> pl.DataFrame:
     room = every.get_column("last").to_numpy() - start + 1
     offset = np.cumsum(room) - room - start
     place = {name: index for index, name in enumerate(names)}
-    told, alone = np.zeros((2, int(room.sum())), dtype=np.bool_)
+    alone = np.zeros(int(room.sum()), dtype=np.bool_)
+    rows: list[tuple[Integers, Integers]] = []
     lengths = profile.hours.get_column(PARAMETER).rle().struct.field("len").to_list()
     for begin, length in zip(accumulate(lengths, initial=0), lengths, strict=False):
         block = profile.hours.slice(begin, length)
@@ -135,13 +132,11 @@ def _suspects(profile: Profile) -> pl.DataFrame:
         entity = np.repeat([place[name] for name in runs.field("value")], runs.field("len").to_numpy())
         moving = (block.get_column("told") > 0).to_numpy()
         index = (offset[entity] + block.get_column(HOUR).to_numpy())[moving]
-        told[index] = True
+        rows.append((begin + np.flatnonzero(moving), index))
         left = ~alone[index]
         levels = block.get_column("level").filter(pl.Series(moving)).filter(pl.Series(left))
         alone[index[left][~levels.is_duplicated().to_numpy()]] = True
-    suspect = np.flatnonzero(told & ~alone)
-    whose = np.searchsorted(offset + start, suspect, side="right") - 1
-    return pl.DataFrame({ENTITY: names.gather(whose), HOUR: pl.Series(suspect - offset[whose], dtype=profile.hours.schema[HOUR])})
+    return profile.hours[np.concatenate([row[~alone[index]] for row, index in rows])] if rows else profile.hours.clear()
 
 
 def _confirmed(copy: Copy, *, grid: pl.DataFrame) -> bool:
