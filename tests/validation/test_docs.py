@@ -129,7 +129,7 @@ def test_the_index_tells_every_check_newest_first(tmp_path: Path) -> None:
 
 def test_the_index_tells_the_first_sentence_as_text(failed: CheckReport) -> None:
     index = failed.docs.read_text(encoding="utf-8")
-    assert re.search(r"latency of acme/eu is x10\d of its own past", index)
+    assert re.search(r"latency of acme/eu is x[\d.]+ of its own past", index)
     assert "2 that stop" in index
 
 
