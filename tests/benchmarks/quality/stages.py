@@ -20,10 +20,11 @@ Function = Callable[..., Any]  # Any: whatever is wrapped
 
 
 class Stages:
-    """Seconds of each stage, and the most that was resident in it. Stages do not nest."""
+    """Seconds of each stage, by the clock and of all processors, and the most that was resident in it. Stages do not nest."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = defaultdict(float)
+        self._cpu_seconds: dict[str, float] = defaultdict(float)
         self._calls: dict[str, int] = defaultdict(int)
         self._peaks: dict[str, float] = defaultdict(float)
 
@@ -49,11 +50,12 @@ class Stages:
 
         def call(*args: Any, **kwargs: Any) -> Any:  # Any: as above
             self._notice(LIBRARY)
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                self._seconds[name] += time.perf_counter() - began
+                self._seconds[name] += time.perf_counter() - began[0]
+                self._cpu_seconds[name] += time.process_time() - began[1]
                 self._calls[name] += 1
                 self._notice(name)
 
@@ -70,9 +72,17 @@ class Stages:
 
     def seconds(self, *, whole: float) -> dict[str, float]:
         """Of each stage, the longest first; `library` is what is left of the whole."""
-        told = {**self._seconds, LIBRARY: whole - sum(self._seconds.values())}
-        return dict(sorted(told.items(), key=lambda item: -item[1]))
+        return _with_rest(self._seconds, whole=whole)
+
+    def cpu_seconds(self, *, whole: float) -> dict[str, float]:
+        """As `seconds`, of all processors: what they have to do, whoever else they work for."""
+        return _with_rest(self._cpu_seconds, whole=whole)
 
     def peaks(self, *, before: float) -> dict[str, float]:
         """GiB above `before` that were resident at most in each stage, the most first."""
         return {name: peak - before for name, peak in sorted(self._peaks.items(), key=lambda item: -item[1])}
+
+
+def _with_rest(told: dict[str, float], *, whole: float) -> dict[str, float]:
+    every = {**told, LIBRARY: whole - sum(told.values())}
+    return dict(sorted(every.items(), key=lambda item: -item[1]))
