@@ -83,7 +83,9 @@ def learn(
         summary.update(quality_facts(report))
         prepared = prepare_stage(run, contract=contract, until=until)
     except DataCheckFailed as failed:
-        summary.update(quality_facts(failed.report), gate="stop", release=None)
+        facts = quality_facts(failed.report)
+        left_out = summary.get("quarantined") or facts["quarantined"]  # where the tensors fail, the raw check has told it
+        summary.update(facts | {"quarantined": left_out}, gate="stop", release=None)
         raise
     summary.update(prepared.facts())
     summary.update(train_stage(run, contract=contract, epochs=epochs, learning_rate=learning_rate, seed=seed).facts())

@@ -21,12 +21,14 @@ from telemetry import panel as panels
 from telemetry import scaling
 from telemetry.files import FileSource
 from telemetry.ingestion import ingest
+from telemetry.masks import SPANS
 from telemetry.panel import Part
-from tests.flows.conftest import Released
+from tests.flows.conftest import Released, SmallFleet, small_contract
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 PARAMETER = "ingest_lag"
+DAWN, DUSK = datetime(2025, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -77,6 +79,33 @@ def test_what_is_quarantined_is_not_observed_in_the_panel(released: Released, sp
     others = np.delete(np.arange(len(panel.parameters)), place)
     assert panel.observed[index][within][:, others].any()
     assert panel.observed[index, ~within, place].any()
+
+
+def test_a_parameter_that_is_quarantined_throughout_is_not_observed_and_borrows_its_scale(released: Released, tmp_path: Path) -> None:
+    declared = contracts.load(Path(released.fleet.contract))
+    entity = lake_of(declared, settings=Settings()).grid(contract=declared).select(pl.col("entity").first()).collect().item()
+    spans = pl.DataFrame(
+        [{"entity": entity, "parameter": name, "start": DAWN, "end": DUSK} for name in ("queries", PARAMETER)], schema=dict(SPANS)
+    )
+    (tmp_path / "data").mkdir()
+    spans.write_parquet(tmp_path / "data" / "quarantined.parquet")
+    _, report = prepare_panel.fn(contract=released.fleet.contract, folder=str(tmp_path))
+    assert (report.passed, report.findings) == (True, ())
+    panel = panels.load(work(tmp_path) / "panel")
+    places = [panel.parameters.index(name) for name in ("queries", PARAMETER)]
+    assert not panel.observed[panel.entities.index(entity)][:, places].any()
+    scales = pl.read_parquet(work(tmp_path) / "scales.parquet").filter(pl.col("entity") == entity, pl.col("count") == 0)
+    assert sorted(scales["parameter"]) == sorted(("queries", PARAMETER))
+
+
+def test_an_operator_may_go_on_without_a_hundredfold_parameter(api: None, faulty_fleet: SmallFleet, home: Path, tmp_path: Path) -> None:
+    contract = tmp_path / "going_on.toml"
+    contract.write_text(small_contract(unit_shift='unit_shift = "quarantine"'), encoding="utf-8")
+    summary = retrain(contract=str(contract), source=faulty_fleet.history)
+    assert summary["gate"] in {"promote", "hold"}
+    assert {told["expectation"] for told in summary["quarantined"]} == {"same unit"}
+    (parameter,) = {told["parameter"] for told in summary["quarantined"]}
+    assert f"left out of this run: {parameter} of " in summary["sentence"]
 
 
 def test_a_run_of_which_nothing_is_quarantined_takes_all(released: Released, tmp_path: Path) -> None:
