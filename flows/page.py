@@ -139,7 +139,7 @@ def verdict_of(summary: dict[str, Any]) -> Verdict:  # Any: plain JSON
     """
     name = text(summary.get("verdict"))
     tone = TONES.get(name, "plain")
-    tone = "held" if tone == "good" and summary.get("files_failed") else tone
+    tone = "held" if tone == "good" and (summary.get("files_failed") or summary.get("quarantined")) else tone
     sentence, found = str(summary.get("sentence") or ""), summary.get("reasons")
     reasons = [str(reason) for reason in found] if isinstance(found, list) else []
     for reason in reasons:

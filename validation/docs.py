@@ -36,7 +36,7 @@ from validation.verdict import worst_first
 
 SITE: Final = "tidewatch"
 PAGES: Final = site.PAGES
-NAMES: Final = {"Table-Level Expectations": "The grid as a whole", AT: "Time"}
+NAMES: Final = {"Table-Level Expectations": "All of it", AT: "Time"}
 
 
 def context(folder: Path) -> EphemeralDataContext:

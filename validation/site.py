@@ -35,7 +35,7 @@ LIKEWISE: Final = 20
 VERBS: Final = {"stop": ("stops", "stop"), "quarantine": ("quarantines", "quarantine"), "warn": ("warns", "warn")}
 MARKS: Final = {"passed": "\N{CHECK MARK}", "warned": "!", "quarantined": "\N{CIRCLED DIVISION SLASH}", "stopped": "\N{MULTIPLICATION X}"}
 MEANINGS: Final = {
-    "stop": "nothing may be learned from this telemetry as it is",
+    "stop": "nothing is learned until it is mended",
     "quarantine": "what it names is left out of the run, and the rest goes on",
     "warn": "a person should know",
 }

@@ -217,3 +217,8 @@ def test_a_drift_is_drawn_on_the_first_screen_of_its_page(tmp_path: Path) -> Non
     assert "1 of 4 parameters of acme/eu was elsewhere." in told.text
     assert "learn anew: tidewatch retrain" in told.text
     assert told.drawn[0] < HEIGHT - 200
+
+
+def test_a_run_that_left_something_out_is_not_told_in_the_tone_of_one_that_took_all() -> None:
+    told = {"verdict": "passed", "sentence": "The telemetry passes its checks."}
+    assert [page.verdict_of(told | {"quarantined": cells}).tone for cells in ([], [{"entity": "acme/eu"}])] == ["good", "held"]
