@@ -40,7 +40,7 @@ LEAST: Final = 15
 """... and how many of them must be known for an error to be looked for."""
 AT_ONCE: Final = 3
 """Values in a row that end a suspension."""
-LATE: Final = 15
+LATE: Final = 30
 """An error may need so many values to be told: one that began before that was judged by the block before."""
 MOST_ROUNDS: Final = 20
 """Errors that are looked for one after the other in one series and block."""
@@ -52,6 +52,8 @@ AWAY: Final = 1.2
 """The least factor between a value and the median before it at which an error is looked for, if nothing in that hour is so far away ..."""
 FAR: Final = 4.5
 """... and wherever it lies. Both are wider than what `validation.onset` believes."""
+MIXED: Final = 0.5
+"""Of signs: a value's sign is another one where that of those before it is mostly one."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 Floats = NDArray[np.float64]
@@ -136,6 +138,8 @@ class _Watch:
             if not found:
                 return
             for begun in found:
+                if begun.parameter not in hidden:
+                    hidden[begun.parameter] = self._hidden(begun.parameter, window=window, within=0)
                 hides = self._between(window, since=begun.start, until=begun.end)
                 told = self._begun(begun, block=block, window=window, hidden=hidden[begun.parameter], first=first)
                 if told is not None:
@@ -145,8 +149,10 @@ class _Watch:
 
     def _found(self, window: slice, *, hidden: Mapping[str, NDArray[np.bool_]]) -> tuple[onset.Onset, ...]:
         rows = self.rows
+        nothing = np.zeros(window.stop - window.start, dtype=np.bool_)  # the others tell whether it is the entity's business
         values = {
-            name: pl.Series(name, np.where(hides, np.nan, rows.value[name][window]), nan_to_null=True) for name, hides in hidden.items()
+            name: pl.Series(name, np.where(hidden.get(name, nothing), np.nan, value[window]), nan_to_null=True)
+            for name, value in rows.value.items()
         }
         grid = pl.DataFrame({ENTITY: rows.entity, AT: pl.Series(rows.at[window]).cast(TIME), OBSERVED: rows.observed[window], **values})
         return onset.find(grid, cadence=rows.cadence) if grid.height else ()
@@ -261,7 +267,7 @@ def suspensions(
         until: end (exclusive) of what is known.
         release: whose they are.
     """
-    candidates = _candidates(grid, begins=begins, cadence=cadence)
+    candidates = _candidates(grid, begins=begins, origin=origin, cadence=cadence)
     rows = dict(_by_entity(grid, entities=_concerned(candidates, known=known, lifts=lifts, begins=begins), cadence=cadence))
     before = _suspended(known)
     told: list[Suspension] = []
@@ -316,40 +322,74 @@ def _by_entity(grid: pl.DataFrame, *, entities: set[str], cadence: timedelta) ->
         yield entity, _Rows(entity=entity, at=at, observed=observed, value=value, cadence=cadence)
 
 
-def _candidates(grid: pl.DataFrame, *, begins: Mapping[str, datetime], cadence: timedelta) -> dict[tuple[str, datetime], frozenset[str]]:
+def _candidates(
+    grid: pl.DataFrame, *, begins: Mapping[str, datetime], origin: datetime, cadence: timedelta
+) -> dict[tuple[str, datetime], frozenset[str]]:
     """The parameters, by entity and block, in which `AT_ONCE` values in a row are so far from those before that an error may begin.
 
     It passes over what can be no error in a fraction of the time that `validation.onset` takes.
     """
     names = [name for name in grid.columns if name not in (ENTITY, AT, OBSERVED)]
-    length = BLOCK * cadence // _US
-    seen = grid.lazy().with_columns(_jumps(name) for name in names).filter(pl.any_horizontal(names)).select(ENTITY, AT, *names)
-    third = pl.col(AT).dt.epoch("us") + (AT_ONCE - 1) * (cadence // _US)
-    blocks = seen.with_columns(((third // length) * length).cast(TIME).alias(START)).group_by(ENTITY, START).agg(pl.col(names).any())
+    begin = pl.DataFrame({ENTITY: list(begins), START: list(begins.values())}, schema={ENTITY: pl.String, START: TIME})
+    firsts = grid.lazy().group_by(ENTITY).agg(pl.col(AT).first()).collect().join(begin, on=ENTITY)
+    needs = (USUAL + LATE + AT_ONCE) * cadence
+    young = firsts.filter(pl.col(AT) > pl.col(START) - needs)[ENTITY]
+    others = firsts.filter(~pl.col(ENTITY).is_in(young.implode()))
+    parts = [(grid.lazy().filter(pl.col(ENTITY).is_in(young.implode())), True)] if len(young) else []
+    if others.height:
+        since = others.select(pl.when(pl.col(START) == pl.lit(origin)).then(pl.col(AT)).otherwise(pl.col(START) - needs).min()).item()
+        parts.append((grid.lazy().filter(pl.col(ENTITY).is_in(others[ENTITY].implode()), pl.col(AT) >= since), False))
     found: dict[tuple[str, datetime], frozenset[str]] = {}
-    for row in blocks.collect().iter_rows(named=True):
-        told = frozenset(name for name in names if row[name])
-        for later in (timedelta(0), BLOCK * cadence):  # it may take a few more values to tell
-            key = (str(row[ENTITY]), row[START] + later)
-            found[key] = found.get(key, frozenset()) | told
-    return {key: told for key, told in found.items() if key[0] in begins and key[1] >= begins[key[0]]}
+    for rows, alone in parts:
+        for row in _jumped(rows, names=names, alone=alone, begin=begin, origin=origin, cadence=cadence).iter_rows(named=True):
+            key = (str(row[ENTITY]), row[START])
+            found[key] = found.get(key, frozenset()) | frozenset(name for name in names if row[name])
+    return found
+
+
+def _jumped(
+    rows: pl.LazyFrame, *, names: list[str], alone: bool, begin: pl.DataFrame, origin: datetime, cadence: timedelta
+) -> pl.DataFrame:
+    """`entity, start` of blocks, and by parameter whether an error may begin in one.
+
+    Args:
+        rows: of whole entities, each in the order of time.
+        names: of the parameters.
+        alone: whether an entity's first rows count too, so that each must be looked at alone, which takes much longer.
+        begin: `entity, start`, the first block that is asked about.
+        origin: the block for which all that was before it counts.
+        cadence: of the steps.
+    """
+    rolled = [told.over(ENTITY) if alone else told for name in names for told in _rolled(name)]  # once each: Polars would do it thrice
+    of_one = pl.col(ENTITY) == pl.col(ENTITY).shift(1 - AT_ONCE)
+    jumps = rows.with_columns(rolled).select(ENTITY, AT, *((_jumps(name) & of_one).alias(name) for name in names))
+    seen = jumps.filter(pl.any_horizontal(names)).join(begin.lazy(), on=ENTITY).collect(engine="in-memory")
+    third = pl.col(AT) + (AT_ONCE - 1) * cadence
+    length = BLOCK * cadence // _US
+    blocks = [((when.dt.epoch("us") // length) * length).cast(TIME) for when in (third, third + LATE * cadence)]  # it may take more values
+    every = pl.concat([seen.with_columns(pl.max_horizontal(block, pl.lit(origin)).alias("block")) for block in blocks])
+    asked = every.filter(pl.col("block") >= pl.col(START)).drop(START).rename({"block": START})
+    return asked.group_by(ENTITY, START).agg(pl.col(names).any())
+
+
+def _rolled(name: str) -> Iterator[pl.Expr]:
+    """Of a parameter: the median, least and greatest size before a value, the share of signs; and the same of it and those that follow."""
+    value = pl.when(pl.col(name) != 0).then(pl.col(name)).forward_fill().backward_fill()  # a gap would take thrice the time
+    size, sign, ahead = value.abs(), value.sign(), 1 - AT_ONCE
+    yield size.rolling_median(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/usual")
+    yield size.rolling_min(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/least")
+    yield size.rolling_max(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/greatest")
+    yield sign.rolling_mean(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/sign")
+    yield size.rolling_min(AT_ONCE).shift(ahead).alias(f"{name}/lowest")
+    yield size.rolling_max(AT_ONCE).shift(ahead).alias(f"{name}/highest")
+    yield sign.rolling_mean(AT_ONCE).shift(ahead).alias(f"{name}/signs")
 
 
 def _jumps(name: str) -> pl.Expr:
     """Whether a value and those that follow it are far from those before."""
-    value = pl.when(pl.col(name) != 0).then(pl.col(name))
-    size, sign = value.abs(), value.sign()
-    usual, least, greatest = (
-        told.shift(1)
-        for told in (
-            size.rolling_median(USUAL, min_samples=LEAST),
-            size.rolling_min(USUAL, min_samples=LEAST),
-            size.rolling_max(USUAL, min_samples=LEAST),
-        )
+    usual, least, greatest, sign, lowest, highest, signs = (
+        pl.col(f"{name}/{told}") for told in ("usual", "least", "greatest", "sign", "lowest", "highest", "signs")
     )
-    lowest, highest = size.rolling_min(AT_ONCE).shift(1 - AT_ONCE), size.rolling_max(AT_ONCE).shift(1 - AT_ONCE)
     up = (lowest > usual * FAR) | ((lowest > usual * AWAY) & (lowest > greatest))
     down = (highest < usual / FAR) | ((highest < usual / AWAY) & (highest < least))
-    signs = sign.rolling_sum(AT_ONCE).shift(1 - AT_ONCE)
-    before = sign.rolling_mean(USUAL, min_samples=LEAST).shift(1)
-    return (up | down | (signs * before <= -AT_ONCE * 0.5)).fill_null(value=False).over(ENTITY).alias(name)
+    return (up | down | (signs * sign <= -MIXED)).fill_null(value=False)

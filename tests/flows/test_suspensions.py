@@ -249,12 +249,12 @@ def test_what_is_lifted_at_its_start_was_none(place: Callable[..., Place]) -> No
 
 def test_who_was_lifted_can_break_again(place: Callable[..., Place]) -> None:
     rows = broken(readings({"a": range(400)}), entity="a", parameter="queries", since=200)
-    rows = broken(rows, entity="a", parameter="queries", since=300, until=350)
+    rows = broken(rows, entity="a", parameter="queries", since=300, until=350, factor=60.0)
     found = place()
     lift(found, entity="a", parameter="queries", instant=at(210))
     found.arrive(rows)
     found.score()
-    assert held(found) == [("a", "queries", "x1000", at(200), at(210)), ("a", "queries", "x1000", at(300), at(350))]
+    assert held(found) == [("a", "queries", "x1000", at(200), at(210)), ("a", "queries", "x60", at(300), at(350))]
 
 
 def test_a_newer_release_goes_on_with_what_broke_after_it_had_learned(place: Callable[..., Place]) -> None:
