@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.check import check_grid
+from flows.check import check, check_grid
 from flows.lakes import lake_of
 from flows.prepare import prepare_panel, work
 from flows.recalibrate import recalibrate
@@ -60,6 +60,15 @@ def test_an_agent_that_sends_what_cannot_be_does_not_hold_up_a_retrain(released:
     again = recalibrate(contract=released.fleet.contract)
     assert (again["checks_passed"], len(again["quarantined"])) == (True, len(summary["quarantined"]))
     assert not [told for told in again["findings"] if told["expectation"] == "suites of the release"]
+
+
+def test_a_check_passes_and_names_what_a_run_would_leave_out(released: Released, spoiled: str) -> None:
+    summary = check(contract=released.fleet.contract)
+    assert (summary["verdict"], len(summary["quarantined"])) == ("passed", 1)
+    assert "0 findings that stop, 1 that quarantine, " in summary["sentence"]
+    assert summary["sentence"].endswith(f"Quarantined, and left out of this run: {PARAMETER} of {spoiled}.")
+    index = Path(summary["data_docs"]).read_text(encoding="utf-8")
+    assert "quarantined" in index
 
 
 def test_what_is_quarantined_is_not_observed_in_the_panel(released: Released, spoiled: str, tmp_path: Path) -> None:
