@@ -33,7 +33,7 @@ ROOMS: Final = {
     "optax": "models",
     "orbax": "models",
 }
-BARE_GPU_MACHINE = {"jax", "flax", "optax", "numpy"}
+BARE_GPU_MACHINE = {"jax", "flax", "optax", "orbax", "numpy"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
 MODULE_LINES, FUNCTION_LINES = 400, 60
 TERMINAL = ("flows.cli",)  # where results are printed
