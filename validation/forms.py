@@ -5,7 +5,7 @@ explains two days in a row (or the last hours of the data) to within the noise, 
 changed, by whatever factor, follows none of these forms through the hours of a day.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from telemetry.schema import ENTITY, PARAMETER
+from validation.digits import Make, Told, restored
 from validation.profile import HOUR, Profile
 from validation.shifts import CONVERSIONS, LEAST_DAYS, LEAST_HOURS, PAST_DAYS, TELLING_SHARE, midnight
 
@@ -263,23 +264,47 @@ def _cross(day: _Day, *, causes: NDArray[np.object_], best: Floats, asked: NDArr
 def _apart(today: Floats, past: Floats) -> Floats:
     """f64[series, series]: how far, in logarithms, each is today from what each usually is; infinite where nothing is known of it."""
     with np.errstate(all="ignore"):
-        apart = _median(np.abs(np.log(np.abs(today))[:, None, :] - np.log(np.abs(past))[None, :, :]))
+        apart = median(np.abs(np.log(np.abs(today))[:, None, :] - np.log(np.abs(past))[None, :, :]))
     known: Floats = np.where(np.isfinite(apart), apart, np.inf)
     return known
 
 
-def _makers(*, degrees: NDArray[np.bool_]) -> dict[str, Callable[[Floats], Floats]]:
+def _makers(*, degrees: NDArray[np.bool_]) -> dict[str, Make]:
     """What each error makes of f64[series, 24]; no number where it cannot have been made."""
     affine = {cause: partial(_affine, degrees=degrees, factor=told[0], offset=told[1]) for cause, told in TEMPERATURES.items()}
-    factors = {called(told): partial(np.multiply, told) for size in CONVERSIONS for told in (size, 1 / size)}
-    return {LOGARITHM: _logarithm, **affine, **factors}
+    multiplied = {cause: partial(np.multiply, factor) for cause, factor in factors().items()}
+    return {LOGARITHM: logarithm, **affine, **multiplied}
+
+
+def factors() -> dict[str, float]:
+    """All conversions and their inverses, by what they are called."""
+    return {called(told): told for size in CONVERSIONS for told in (size, 1 / size)}
 
 
 def _affine(past: Floats, *, degrees: NDArray[np.bool_], factor: float, offset: float) -> Floats:
     return np.where(degrees[:, None], factor * past + offset, np.nan)
 
 
-def _logarithm(past: Floats) -> Floats:
+def arithmetic(cause: str) -> tuple[Make, Make]:
+    """What a factor, a logarithm or another scale of temperature makes of values, and what takes it back."""
+    if cause in factors():
+        return partial(np.multiply, factors()[cause]), partial(np.multiply, 1 / factors()[cause])
+    if cause in TEMPERATURES:
+        factor, offset = TEMPERATURES[cause]
+        return lambda values: factor * values + offset, lambda values: (values - offset) / factor
+    return np.log1p, np.expm1
+
+
+def restored_by(cause: str, before: Floats, after: Floats) -> Told:
+    """Whether values have the digits again that they had before, once the error is undone."""
+    if cause not in (LOGARITHM, *TEMPERATURES, *factors()):
+        return "unknown"
+    do, undo = arithmetic(cause)
+    return restored(before, after, do=do, undo=undo)
+
+
+def logarithm(past: Floats) -> Floats:
+    """log(1 + x), of what is above zero."""
     return np.asarray(np.log1p(np.where(past > 0, past, np.nan)))
 
 
@@ -295,7 +320,7 @@ def _made(cause: str, *, usual: Floats, names: tuple[str, ...], parameter: int) 
 def _pasts(recent: Floats, *, week: Floats) -> list[Floats]:
     """f64[series, 24] each: the usual day, and the same weekday."""
     with np.errstate(all="ignore"):
-        return [_median(np.moveaxis(recent, 1, 2)), week]
+        return [median(np.moveaxis(recent, 1, 2)), week]
 
 
 def _same_weekday(level: Floats, *, causes: NDArray[np.object_], day: int) -> Floats:
@@ -312,7 +337,7 @@ def _noise(recent: Floats) -> Floats:
     """f64[series]: how far, in logarithms, an hour usually is from the same hour of the day before."""
     with np.errstate(all="ignore"):
         steps = np.abs(np.log(np.abs(recent[:, 1:]) / np.abs(recent[:, :-1])))
-    noise = _median(steps.reshape(len(recent), steps.shape[1] * steps.shape[2]))
+    noise = median(steps.reshape(len(recent), steps.shape[1] * steps.shape[2]))
     known: Floats = np.where(np.isfinite(noise), noise, np.inf)
     return known
 
@@ -323,7 +348,7 @@ def _distance(today: Floats, expected: list[Floats]) -> Floats:
     Infinite where nothing is known of it; signs do not count.
     """
     with np.errstate(all="ignore"):
-        each = [_median(np.abs(np.log(np.abs(today) / np.where(np.abs(past) > 0, np.abs(past), np.nan)))) for past in expected]
+        each = [median(np.abs(np.log(np.abs(today) / np.where(np.abs(past) > 0, np.abs(past), np.nan)))) for past in expected]
     nearest: Floats = np.array([np.where(np.isfinite(one), one, np.inf) for one in each]).min(axis=0)
     return nearest
 
@@ -343,7 +368,7 @@ def _sign(level: Floats) -> Floats:
     return sign
 
 
-def _median(values: Floats) -> Floats:
+def median(values: Floats) -> Floats:
     """The median along the last axis of what is not NaN; NaN where nothing is."""
     ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=-1)
     count = np.isfinite(ordered).sum(axis=-1, keepdims=True)

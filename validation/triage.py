@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -11,7 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from telemetry.schema import AT, ENTITY
-from validation import forms, onset, shifts
+from validation import causes, edges, forms, onset, shifts
+from validation.causes import DIVIDED, LOOKED_AT, Named
 from validation.digits import WIDE, digits_of, exact_factor, lost_remainder
 from validation.forms import ALL_ZERO, SWAPPED, Form, called
 from validation.profile import HOUR_US, Profile
@@ -19,12 +19,13 @@ from validation.shifts import LEAST_DAYS, Shift
 
 Floats = NDArray[np.float64]
 
-LOOKED_AT: Final = timedelta(days=7)
-"""Before and after the beginning."""
 SHORT: Final = timedelta(days=LEAST_DAYS + 1)
 """In less than this no day can be held against others: there an error is looked for where it begins."""
 AT_ONCE: Final = timedelta(hours=1)
 """Beginnings this near to each other have the same reason."""
+NEAR_EDGE: Final = timedelta(hours=3)
+"""What begins so near to where something else ends is the way back."""
+A_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,25 +64,66 @@ def diagnose(profile: Profile, *, grid: pl.DataFrame, factor: float, temperature
         temperatures: the parameters that are told in degrees.
     """
     formed = forms.find(profile, temperatures=temperatures)
-    found = [
+    stepped = edges.find(profile)
+    named = causes.named(stepped, grid=grid, cadence=profile.cadence, temperatures=temperatures)
+    found = [_of_named(each) for each in named]
+    shifted = [
         _of_shift(shift, grid=grid, formed=formed, cadence=profile.cadence) for shift in shifts.find(profile, grid=grid, factor=factor)
     ]
+    found += [each for each in shifted if not _taken(each, found)]
     first, last = profile.entities["first"].min(), profile.entities["last"].max()
     if isinstance(first, datetime) and isinstance(last, datetime) and last - first <= SHORT:
         found += [_of_onset(begun) for begun in onset.find(grid, cadence=profile.cadence)]
     told = {(each.entity, each.parameter) for each in found}
     others = (_of_form(form, grid=grid, cadence=profile.cadence) for form in formed if (form.entity, form.parameter) not in told)
     found += [each for each in others if each is not None]
-    return tuple(sorted(filter(partial(_both, among=found), found), key=lambda each: (each.entity, each.parameter, each.start)))
+    kept = [each for each in found if _both(each, among=found) and _begins(each, among=found)]
+    return tuple(sorted(kept, key=lambda each: (each.entity, each.parameter, each.start)))
+
+
+def _taken(diagnosis: Diagnosis, found: Sequence[Diagnosis]) -> bool:
+    """Whether an edge has told already what a shift of the same series tells; one that is older and has no name stands."""
+    return any(
+        (each.entity, each.parameter) == (diagnosis.entity, diagnosis.parameter)
+        and each.start < diagnosis.end
+        and diagnosis.start <= each.end + A_DAY
+        and (diagnosis.known or diagnosis.start >= each.start - A_DAY)
+        for each in found
+    )
 
 
 def _both(diagnosis: Diagnosis, *, among: Sequence[Diagnosis]) -> bool:
-    """Of swapped columns, whether the other one left its past as well."""
+    """Of swapped columns, whether the other one was swapped with this one."""
     if not diagnosis.cause.startswith(SWAPPED):
         return True
     other = diagnosis.cause.removeprefix(SWAPPED).strip()
     return any(
-        (each.entity, each.parameter) == (diagnosis.entity, other) and each.start < diagnosis.end and each.end > diagnosis.start
+        (each.entity, each.parameter, each.cause) == (diagnosis.entity, other, f"{SWAPPED} {diagnosis.parameter}")
+        and each.start < diagnosis.end
+        and each.end > diagnosis.start
+        for each in among
+    )
+
+
+def _of_named(each: Named) -> Diagnosis:
+    return Diagnosis(
+        entity=each.edge.entity,
+        parameter=each.edge.parameter,
+        cause=each.cause,
+        known=True,
+        start=each.start,
+        end=each.end,
+        factor=float(np.exp(each.size)) if each.cause.startswith("x") else None,
+    )
+
+
+def _begins(diagnosis: Diagnosis, *, among: Sequence[Diagnosis]) -> bool:
+    """Whether it is more than the end of another one."""
+    return not any(
+        (each.entity, each.parameter) == (diagnosis.entity, diagnosis.parameter)
+        and each.known
+        and each.start < diagnosis.start
+        and abs(each.end - diagnosis.start) <= NEAR_EDGE
         for each in among
     )
 
@@ -107,20 +149,29 @@ def _of_shift(shift: Shift, *, grid: pl.DataFrame, formed: Sequence[Form], caden
 
 def _cause(before: Floats, after: Floats, *, factor: float, beside: Sequence[Form]) -> str | None:
     """What explains a level that has changed by `factor`; null where nothing known does."""
-    exact = exact_factor(before, after, near=factor)
-    if exact is not None:
-        return called(exact)
+    exact = [told for near in (factor, _ratio(before, after)) if (told := exact_factor(before, after, near=near)) is not None]
+    if exact:
+        return called(exact[0])
+    confirmed = [form.cause for form in beside if forms.restored_by(form.cause, before, after) == "yes"]
+    if confirmed:
+        return confirmed[0]
     swapped = [form.cause for form in beside if form.cause.startswith(SWAPPED)]
     if swapped:
         return swapped[0]
     if factor < 1 and (lost := lost_remainder(before, after, near=1 / factor)) is not None:
-        return f"integer division by {lost:.0f}"
-    others = [form.cause for form in beside if not form.cause.startswith("x")]
+        return f"{DIVIDED} {lost:.0f}"
+    possible = [form for form in beside if forms.restored_by(form.cause, before, after) != "no"]
+    others = [form.cause for form in possible if not form.cause.startswith("x")]
     if others:
         return others[0]
-    factors = [form for form in beside if form.cause.startswith("x") and form.distance <= forms.NEAR]
-    same = [form.cause for form in factors if abs(np.log(_factor(form) / factor)) <= WIDE]
-    return same[0] if same and digits_of(before) is None else None  # values with digits would have them again
+    near = [form for form in possible if form.distance <= forms.NEAR]
+    return next((form.cause for form in near if abs(np.log(_factor(form) / factor)) <= WIDE), None)
+
+
+def _ratio(before: Floats, after: Floats) -> float:
+    """Of the level after to the one before."""
+    levels = [np.abs(side[np.isfinite(side) & (side != 0)]) for side in (before, after)]
+    return float(np.median(levels[1]) / np.median(levels[0])) if all(len(level) for level in levels) else 1.0
 
 
 def _factor(form: Form) -> float:
@@ -142,7 +193,8 @@ def _of_form(form: Form, *, grid: pl.DataFrame, cadence: timedelta) -> Diagnosis
     """Null where it is a suspicion that the values' digits do not confirm."""
     start, end = _span(form, grid=grid, cadence=cadence)
     before, after = _around(grid, entity=form.entity, parameter=form.parameter, start=start, end=end)
-    if form.weak and (digits_of(before) is None or digits_of(before) == digits_of(after)):
+    confirmed = forms.restored_by(form.cause, before, after)
+    if confirmed == "no" or (form.weak and confirmed != "yes" and (digits_of(before) is None or digits_of(before) == digits_of(after))):
         return None
     cause: str | None = form.cause
     if form.cause.startswith("x"):

@@ -2,6 +2,9 @@
 
 A bug begins somewhere between half and nine tenths of the span and lasts to its end, or for some days; it strikes one entity, all of a
 customer, or all of a region. What was planted is told beside the grid, so that a check can be held against it.
+
+Some bugs change next to nothing: log(1 + x) of an x of 0.05 is 0.049. `within_noise` tells them from the others by the planted values and
+the clean ones alone, whatever a check says of them.
 """
 
 from collections.abc import Callable
@@ -13,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from telemetry.schema import AT, ENTITY
-from validation.forms import ALL_ZERO
+from validation.forms import ALL_ZERO, TEMPERATURES
 
 FACTORS: Final = (1000.0, 1024.0, 60.0, 3600.0, 8.0, 100.0, 1e6)
 SHORTEST: Final = timedelta(days=2)
@@ -58,6 +61,10 @@ def matches(cause: str, planted: Planted) -> bool:
     return cause == planted.kind or (planted.kind.startswith("integer division") and cause == ALL_ZERO)
 
 
+class NothingToStrikeError(ValueError):
+    """Nothing can bear a bug of that kind."""
+
+
 Bug = Callable[[pl.DataFrame, Planted], pl.DataFrame]
 
 
@@ -66,20 +73,25 @@ def plant(grid: pl.DataFrame, *, kind: str, seed: int, parameters: tuple[str, ..
 
     Args:
         grid: entity, at, observed and parameters; `customer/region` are the entities.
-        kind: one of `KINDS`.
+        kind: one of `EVERY_KIND`.
         seed: chooses where and when.
-        parameters: those that may be struck; all that tell something by default.
+        parameters: those that may be struck; all that tell something by default. For `OF_DEGREES` name those that are told in degrees.
+
+    Raises:
+        NothingToStrikeError: nothing that was chosen can bear such a bug.
     """
-    rng = np.random.default_rng([seed, sorted(KINDS).index(kind)])
+    rng = np.random.default_rng([seed, *kind.encode()])
     entities = _struck(grid, rng=rng)
     names = _telling(grid, entities=entities, names=parameters, kind=kind)
+    if len(names) < (2 if kind in TWO else 1):
+        raise NothingToStrikeError(kind)
     chosen = tuple(str(name) for name in rng.choice(names, size=min(2, len(names)), replace=False))
     first, last = grid.select(first=pl.col(AT).min(), last=pl.col(AT).max()).row(0)
     start = (first + (last - first) * float(rng.uniform(0.5, 0.9))).replace(second=0, microsecond=0)
     whole = rng.random() < 0.6 or last - start < 2 * SHORTEST
     end = last + timedelta(seconds=1) if whole else start + SHORTEST + (last - start - SHORTEST) * float(rng.uniform(0.2, 1))
     planted = Planted(kind=kind, entities=entities, parameters=chosen if kind in TWO else chosen[:1], start=start, end=end)
-    return KINDS[kind](grid, planted), planted
+    return EVERY_KIND[kind](grid, planted), planted
 
 
 def _struck(grid: pl.DataFrame, *, rng: np.random.Generator) -> frozenset[str]:
@@ -132,6 +144,44 @@ def named(factor: float) -> str:
     return f"x{factor:.0f}" if factor > 1 else f"x1/{1 / factor:.0f}"
 
 
+def _of_scale(factor: float, offset: float) -> Bug:
+    return lambda grid, planted: _changed(grid, planted, lambda value: value * factor + offset)
+
+
+def within_noise(grid: pl.DataFrame, frame: pl.DataFrame, *, planted: Planted) -> bool:
+    """Whether a bug changes no series that it struck by more than its noise.
+
+    A step is changed by more where the planted value and the clean one differ by more than the series' noise; a series is, where more than
+    half of its struck steps are. The noise is that of the clean series outside of the struck time: 1.4826 times the median distance of a
+    value from the one a day before. Values of which none is below zero are compared by their logarithms, which are the same in every unit.
+
+    Args:
+        grid: clean.
+        frame: with the bug.
+        planted: which.
+    """
+    return not any(_beyond(grid, frame, planted=planted, entity=entity, name=name) for entity, name in planted.series)
+
+
+def _beyond(grid: pl.DataFrame, frame: pl.DataFrame, *, planted: Planted, entity: str, name: str) -> bool:
+    whose = pl.col(ENTITY) == entity
+    clean = grid.filter(whose).select(AT, pl.col(name).cast(pl.Float64).alias("clean"), planted.rows.alias("struck"))
+    both = clean.with_columns(frame.filter(whose)[name].cast(pl.Float64).alias("planted"))
+    both = both.filter(pl.col("clean").is_finite(), pl.col("planted").is_finite())
+    if (both["clean"] >= 0).all():  # a zero stays one, or becomes one: as far as can be
+        both = both.with_columns(
+            pl.when(pl.col("planted") >= 0).then(pl.col("planted").log()).otherwise(float("inf")).alias("planted"),
+            pl.col("clean").log(),
+        )
+    calm = both.filter(~pl.col("struck")).select(AT, pl.col("clean").alias("now"))
+    pairs = calm.join(calm.select((pl.col(AT) + timedelta(days=1)).alias(AT), pl.col("now").alias("before")), on=AT)
+    steps = pairs.select((pl.col("now") - pl.col("before")).abs().alias("step")).filter(pl.col("step").is_finite())["step"]
+    noise = 1.4826 * float(np.median(steps.to_numpy())) if len(steps) else 0.0
+    struck = both.filter(pl.col("struck"), pl.col("clean").is_finite())
+    changed = (struck["planted"] - struck["clean"]).abs() > noise
+    return bool(changed.sum() > len(changed) / 2)
+
+
 TWO: Final = frozenset({"swapped columns"})
 POSITIVE: Final = frozenset({"logarithm", "integer division by 60"})
 """What is no number, or nothing new, where values are below zero."""
@@ -143,3 +193,6 @@ KINDS: Final[dict[str, Bug]] = {
     "integer division by 60": _divided_whole(60),
     "swapped columns": _swapped,
 }
+OF_DEGREES: Final[dict[str, Bug]] = {kind: _of_scale(factor, offset) for kind, (factor, offset) in TEMPERATURES.items()}
+"""Kinds that only a temperature can bear."""
+EVERY_KIND: Final = {**KINDS, **OF_DEGREES}
