@@ -5,6 +5,8 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from telemetry import fleet
 from telemetry.fleet import FleetConfig
@@ -48,7 +50,7 @@ def test_a_sign_a_logarithm_and_swapped_columns_are_named() -> None:
     (sign,) = found(struck(minutes(), "load", -pl.col("load")))
     (logarithm,) = found(struck(minutes(), "queries", (pl.col("queries") + 1).log()))
     assert (sign.cause, logarithm.cause) == ("sign", "logarithm")
-    crossed = struck(struck(minutes(), "load", pl.col("queries")), "queries", minutes()["load"])
+    crossed = struck(struck(minutes(), "load", pl.col("queries")), "queries", pl.lit(minutes()["load"]))
     assert {onset.cause for onset in found(crossed)} == {"swapped with load", "swapped with queries"}
 
 
@@ -67,6 +69,89 @@ def test_an_outage_and_a_load_that_happen_to_be_a_factor_away_are_none(value: pl
 def test_what_swings_through_zero_has_not_changed_its_sign() -> None:
     swing = minutes().with_columns(load=(pl.int_range(pl.len()) / 25).sin() * 40)
     assert found(swing) == ()
+
+
+def test_values_that_were_stored_as_32_bit_numbers_are_told_by_what_they_are_made_of() -> None:
+    noisy = np.exp(np.random.default_rng(1).normal(2, 0.4, 180)).astype(np.float32).astype(float)
+    frame = minutes().with_columns(load=pl.Series(noisy / 1000))  # metres told as kilometres, as a contract may ask
+    for factor in (1000.0, 60.0, 1 / 3600):
+        (onset,) = found(struck(frame, "load", pl.col("load") * factor))
+        assert onset.cause == named(factor)
+
+
+def test_what_counts_in_tens_is_no_multiple_of_eight() -> None:
+    tens = minutes().with_columns(queries=(pl.col("queries") / 10).round() * 8)
+    assert found(struck(tens, "queries", pl.lit(pl.Series([5600.0] * 177 + [5120.0, 6240.0, 5840.0])))) == ()
+
+
+def test_an_error_is_believed_of_a_series_only_if_the_others_stay() -> None:
+    frame = minutes().with_columns(other=pl.col("load") * 2, third=pl.col("load") * 3)
+    eighth = struck(frame, "queries", pl.col("queries") * 8)
+    assert {onset.cause for onset in found(eighth)} == {"x8"}
+    busy = struck(struck(eighth, "other", pl.lit(400.3)), "third", pl.lit(600.7))
+    assert "queries" not in {onset.parameter for onset in found(busy)}
+
+
+def test_what_was_divided_to_nothing_is_told_after_an_hour_of_zeros() -> None:
+    zeros = [struck(minutes(), "load", pl.col("load") * 0, last=last) for last in (59, 60)]
+    assert [[onset.cause for onset in found(frame)] for frame in zeros] == [[], ["integer division, all zero"]]
+
+
+def test_a_gap_is_no_value() -> None:
+    frame = struck(minutes(), "load", pl.col("load") * 1000)
+    assert [onset.cause for onset in found(frame.filter(pl.int_range(pl.len()) != 178))] == ["x1000"]
+    assert [onset.start for onset in found(frame.filter(~pl.int_range(pl.len()).is_between(120, 170)))] == [day(0) + 177 * MINUTE]
+
+
+def test_what_began_before_is_not_looked_for() -> None:
+    frame = struck(minutes(), "load", pl.col("load") * 1000, last=20)
+    assert len(find(frame, cadence=MINUTE, since=day(0) + 160 * MINUTE)) == 1
+    assert find(frame, cadence=MINUTE, since=day(0) + 178 * MINUTE) == ()
+
+
+def test_more_entities_than_fit_at_once_tell_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = struck(minutes(), "load", pl.col("load") * 1000)
+    fleet_of = pl.concat([frame.with_columns(entity=pl.lit(name)) for name in ("acme/eu", "bolt/eu", "corn/eu")])
+    at_once = found(fleet_of)
+    monkeypatch.setattr("validation.onset_past.CELLS", 400)
+    assert found(fleet_of) == at_once
+    assert [onset.entity for onset in at_once] == ["acme/eu", "bolt/eu", "corn/eu"]
+
+
+ERRORS = {
+    "x1000": pl.col("load") * 1000,
+    "x8": pl.col("load") * 8,
+    "x1/60": pl.col("load") / 60,
+    "sign": -pl.col("load"),
+    "logarithm": (pl.col("load") + 1).log(),
+    "zero": pl.col("load") * 0,
+    "queries": pl.col("queries"),
+}
+
+
+@pytest.mark.slow
+@given(
+    first=st.sampled_from(sorted(ERRORS)),
+    then=st.sampled_from(sorted(ERRORS)),
+    begins=st.integers(20, 110),
+    lasts=st.integers(1, 80),
+    cut=st.integers(21, 190),
+    seed=st.integers(0, 5),
+    noise=st.sampled_from([0.02, 0.5]),
+)
+@settings(max_examples=100, deadline=None)
+def test_what_was_told_of_the_first_minutes_never_changes(
+    *, first: str, then: str, begins: int, lasts: int, cut: int, seed: int, noise: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    load = pl.Series("load", np.round(40 * np.exp(rng.normal(0, noise, 200)), 1))
+    clean = minutes(count=200, seed=seed).with_columns(load)
+    row = pl.int_range(pl.len())
+    made = pl.when(row.is_between(begins, begins + lasts)).then(ERRORS[first]).when(row > begins + lasts + 5).then(ERRORS[then])
+    whole = clean.with_columns(made.otherwise("load").alias("load"))
+    early = {(each.entity, each.parameter): (each.cause, each.start, each.factor) for each in found(whole.head(cut))}
+    late = {(each.entity, each.parameter): (each.cause, each.start, each.factor) for each in found(whole)}
+    assert early.items() <= late.items()
 
 
 @pytest.mark.slow
