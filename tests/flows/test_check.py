@@ -8,7 +8,7 @@ import pytest
 
 from flows import check
 from telemetry import contract as contracts
-from tests.flows.lakes import DAY, make_edge, minute
+from tests.flows.lakes import DAY, Edge, make_edge, minute
 from validation.findings import CheckReport, Finding
 
 FOUND = Finding(
@@ -55,15 +55,21 @@ def test_where_pages_are_served_the_link_leads_there(left: dict[str, Any], home:
     assert left["rows"] == [{"severity": "none", "what": "3 expectations, 0 findings that stop, 0 that warn"}]
 
 
-def test_the_readings_of_counters_are_told_as_they_came(home: Path, tmp_path: Path) -> None:
-    edge = make_edge(tmp_path)
+def counting_edge(folder: Path) -> Edge:
+    """Whose queries are a counter."""
+    edge = make_edge(folder)
     contract = Path(edge.contract)
     contract.write_text(contract.read_text().replace('unit = "count"', 'unit = "count"\naggregation = "counter"'), encoding="utf-8")
+    return edge
+
+
+def test_the_readings_of_counters_are_told_as_they_came(home: Path, tmp_path: Path) -> None:
+    edge = counting_edge(tmp_path)
     edge.write("a.csv", minute(0, queries="100"), minute(1, queries="130"), minute(2, queries="90"))
     edge.take()
     edge.write("b.csv", minute(3, queries="95"))
     edge.take()
-    declared = contracts.load(contract)
+    declared = contracts.load(Path(edge.contract))
     told = check.counters_told(edge.lake, contract=declared)
     assert told is not None
     assert told.collect()["queries"].to_list() == [100, 130, 90, 95]
@@ -71,6 +77,13 @@ def test_the_readings_of_counters_are_told_as_they_came(home: Path, tmp_path: Pa
     early = check.counters_told(edge.lake, contract=declared, until=DAY + timedelta(minutes=2))
     assert early is not None
     assert early.collect().height == 2
+
+
+@pytest.mark.slow
+def test_a_check_looks_at_the_readings_of_counters(home: Path, tmp_path: Path) -> None:
+    edge = counting_edge(tmp_path)
+    edge.write("a.csv", minute(0, queries="100"), minute(1, queries="130"), minute(2, queries="90"))
+    edge.take()
     report = check.check_grid.fn(contract=edge.contract, folder=str(tmp_path / "run"))
     assert [(found.expectation, found.parameter) for found in report.quarantined] == [("counter", "queries")]
 
