@@ -127,7 +127,10 @@ def test_an_expectation_that_the_library_drops_is_no_success(tmp_path: Path, mon
 
     from validation import checkpoint
 
-    monkeypatch.setattr(checkpoint, "ExpectationSuite", lambda name, expectations: ExpectationSuite(name=name, expectations=expectations[1:]))
+    def dropping(name: str, expectations: list[Any]) -> Any:
+        return ExpectationSuite(name=name, expectations=expectations[1:])
+
+    monkeypatch.setattr(checkpoint, "ExpectationSuite", dropping)
     with pytest.raises(RuntimeError, match=r"26 expectations were asked, 25 were judged; some were dropped without a word"):
         check(grid(days=4), folder=tmp_path)
 
