@@ -240,7 +240,7 @@ def _sure(best: _Best, cases: Case, *, asked: _Asked, span: int) -> Flags:
     sure = (digits | plain) & ((best.lead >= MARGIN) | (span == SPANS[-1]))
     stored = (~on_grid(cases.value, grid=cases.grid) & cases.told & (cases.grid > DECIMALS)).any(axis=1)
     doubtful = np.flatnonzero(sure & (best.evidence < SURE) & ~stored)
-    sure[doubtful] = _moved(asked.only(doubtful), partner=best.partner[doubtful]) <= digits[doubtful]
+    sure[doubtful] = _moved(asked.only(doubtful), partner=best.partner[doubtful]) <= (digits & (best.partner < 0))[doubtful]
     rare = np.flatnonzero(sure & (best.factor > 1) & np.isfinite(cases.decimals[:, 0]))
     sure[rare] &= _rare(best.evidence[rare], cases.only(rare), factor=best.factor[rare, None], earlier=asked.only(rare).earlier)
     return sure
