@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from serving.jumps import AT_ONCE, BLOCK, LATE, USUAL, candidates
 from telemetry.masks import SPANS
 from telemetry.schema import (
     AT,
@@ -30,30 +31,14 @@ from telemetry.schema import (
 )
 from validation import onset
 
-BLOCK: Final = 60
-"""Steps that are looked at together ..."""
 HISTORY: Final = 180
-"""... with so many before them."""
-USUAL: Final = 60
-"""Steps whose median a value is held against, before the error and within it ..."""
-LEAST: Final = 15
-"""... and how many of them must be known for an error to be looked for."""
-AT_ONCE: Final = 3
-"""Values in a row that end a suspension."""
-LATE: Final = 30
-"""An error may need so many values to be told: one that began before that was judged by the block before."""
+"""Steps before a block that are looked at with it."""
 MOST_ROUNDS: Final = 20
 """Errors that are looked for one after the other in one series and block."""
 NEAR_SHARE: Final = 1 / 3
 """How near they must be to what the error was made of, as a share of its own size, in logarithms."""
 NEAR_MIRRORED: Final = 0.5
 """The same of a sign, in logarithms: it changes no size."""
-AWAY: Final = 1.2
-"""The least factor between a value and the median before it at which an error is looked for, if nothing in that hour is so far away ..."""
-FAR: Final = 4.5
-"""... and wherever it lies. Both are wider than what `validation.onset` believes."""
-MIXED: Final = 0.5
-"""Of signs: a value's sign is another one where that of those before it is mostly one."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 Floats = NDArray[np.float64]
@@ -134,38 +119,42 @@ class _Watch:
             if each.parameter in hidden:
                 hidden[each.parameter] |= self._between(window, since=each.start, until=each.end)
         for _ in range(MOST_ROUNDS):
-            found = self._found(window, hidden=hidden)
+            found = self._found(window, hidden=hidden, since=None if first else block - LATE * self.rows.cadence)
             if not found:
                 return
             for begun in found:
                 if begun.parameter not in hidden:
                     hidden[begun.parameter] = self._hidden(begun.parameter, window=window, within=0)
                 hides = self._between(window, since=begun.start, until=begun.end)
-                told = self._begun(begun, block=block, window=window, hidden=hidden[begun.parameter], first=first)
+                told = self._begun(begun, block=block, window=window, hidden=hidden[begun.parameter])
                 if told is not None:
                     self.told.append(told)
                     hides |= self._between(window, since=told.start, until=told.end)
                 hidden[begun.parameter] = hidden[begun.parameter] | hides
 
-    def _found(self, window: slice, *, hidden: Mapping[str, NDArray[np.bool_]]) -> tuple[onset.Onset, ...]:
-        rows = self.rows
-        nothing = np.zeros(window.stop - window.start, dtype=np.bool_)  # the others tell whether it is the entity's business
-        values = {
-            name: pl.Series(name, np.where(hidden.get(name, nothing), np.nan, value[window]), nan_to_null=True)
-            for name, value in rows.value.items()
-        }
-        grid = pl.DataFrame({ENTITY: rows.entity, AT: pl.Series(rows.at[window]).cast(TIME), OBSERVED: rows.observed[window], **values})
-        return onset.find(grid, cadence=rows.cadence) if grid.height else ()
+    def _found(self, window: slice, *, hidden: Mapping[str, NDArray[np.bool_]], since: datetime | None) -> tuple[onset.Onset, ...]:
+        """What begins among the values that are not hidden, first of those parameters alone: all of them take thrice the time."""
+        rows, nothing = self.rows, np.zeros(window.stop - window.start, dtype=np.bool_)
+        if window.stop == window.start:
+            return ()
+        found: tuple[onset.Onset, ...] = ()
+        for names in (hidden.keys(), rows.value.keys()):  # the others tell whether it is the entity's business
+            values = {name: np.where(hidden.get(name, nothing), np.nan, rows.value[name][window]) for name in names}
+            series = {name: pl.Series(name, value, nan_to_null=True) for name, value in values.items()}
+            grid = pl.DataFrame({ENTITY: rows.entity, AT: pl.Series(rows.at[window]).cast(TIME), OBSERVED: rows.observed[window], **series})
+            found = onset.find(grid, cadence=rows.cadence, since=since)
+            if not found:
+                break
+        return found
 
-    def _begun(self, begun: onset.Onset, *, block: datetime, window: slice, hidden: NDArray[np.bool_], first: bool) -> Suspension | None:
-        """The suspension; null where an earlier block has judged those values, or no level is known before or after."""
+    def _begun(self, begun: onset.Onset, *, block: datetime, window: slice, hidden: NDArray[np.bool_]) -> Suspension | None:
+        """The suspension; null where no level is known before or after."""
         rows = self.rows
         values, begin = np.where(hidden, np.nan, rows.value[begun.parameter][window]), rows.index(begun.start) - window.start
         wrong = begin + np.flatnonzero(np.isfinite(values[begin:]))[:AT_ONCE]
         usual = values[max(0, begin - USUAL) : begin]
         usual = usual[np.isfinite(usual) & (usual != 0)]
-        seen_before = begun.start < block - LATE * rows.cadence and not first
-        if seen_before or not len(wrong) or not len(usual) or not np.median(values[wrong]):
+        if not len(wrong) or not len(usual) or not np.median(values[wrong]):
             return None
         found_at = rows.time(window.start + int(wrong[-1])) + rows.cadence
         told = Suspension(
@@ -267,8 +256,8 @@ def suspensions(
         until: end (exclusive) of what is known.
         release: whose they are.
     """
-    candidates = _candidates(grid, begins=begins, origin=origin, cadence=cadence)
-    rows = dict(_by_entity(grid, entities=_concerned(candidates, known=known, lifts=lifts, begins=begins), cadence=cadence))
+    found = candidates(grid, begins=begins, origin=origin, cadence=cadence)
+    rows = dict(_by_entity(grid, entities=_concerned(found, known=known, lifts=lifts, begins=begins), cadence=cadence))
     before = _suspended(known)
     told: list[Suspension] = []
     for entity, begin in sorted(begins.items()):
@@ -281,7 +270,7 @@ def suspensions(
         watch = _Watch(rows=rows[entity], lifts=by_name, told=state)
         block = begin
         while block < until:
-            watch.look(block, candidates=candidates.get((entity, block), frozenset()), first=block == origin)
+            watch.look(block, candidates=found.get((entity, block), frozenset()), first=block == origin)
             block += BLOCK * cadence
         told += watch.told
     frame = pl.DataFrame([_row(each, release=release) for each in told], schema=SUSPENSIONS)
@@ -320,76 +309,3 @@ def _by_entity(grid: pl.DataFrame, *, entities: set[str], cadence: timedelta) ->
         value = {name: part[name].fill_null(np.nan).to_numpy() for name in names}
         at, observed = part[AT].dt.epoch("us").to_numpy(), part[OBSERVED].to_numpy()
         yield entity, _Rows(entity=entity, at=at, observed=observed, value=value, cadence=cadence)
-
-
-def _candidates(
-    grid: pl.DataFrame, *, begins: Mapping[str, datetime], origin: datetime, cadence: timedelta
-) -> dict[tuple[str, datetime], frozenset[str]]:
-    """The parameters, by entity and block, in which `AT_ONCE` values in a row are so far from those before that an error may begin.
-
-    It passes over what can be no error in a fraction of the time that `validation.onset` takes.
-    """
-    names = [name for name in grid.columns if name not in (ENTITY, AT, OBSERVED)]
-    begin = pl.DataFrame({ENTITY: list(begins), START: list(begins.values())}, schema={ENTITY: pl.String, START: TIME})
-    firsts = grid.lazy().group_by(ENTITY).agg(pl.col(AT).first()).collect().join(begin, on=ENTITY)
-    needs = (USUAL + LATE + AT_ONCE) * cadence
-    young = firsts.filter(pl.col(AT) > pl.col(START) - needs)[ENTITY]
-    others = firsts.filter(~pl.col(ENTITY).is_in(young.implode()))
-    parts = [(grid.lazy().filter(pl.col(ENTITY).is_in(young.implode())), True)] if len(young) else []
-    if others.height:
-        since = others.select(pl.when(pl.col(START) == pl.lit(origin)).then(pl.col(AT)).otherwise(pl.col(START) - needs).min()).item()
-        parts.append((grid.lazy().filter(pl.col(ENTITY).is_in(others[ENTITY].implode()), pl.col(AT) >= since), False))
-    found: dict[tuple[str, datetime], frozenset[str]] = {}
-    for rows, alone in parts:
-        for row in _jumped(rows, names=names, alone=alone, begin=begin, origin=origin, cadence=cadence).iter_rows(named=True):
-            key = (str(row[ENTITY]), row[START])
-            found[key] = found.get(key, frozenset()) | frozenset(name for name in names if row[name])
-    return found
-
-
-def _jumped(
-    rows: pl.LazyFrame, *, names: list[str], alone: bool, begin: pl.DataFrame, origin: datetime, cadence: timedelta
-) -> pl.DataFrame:
-    """`entity, start` of blocks, and by parameter whether an error may begin in one.
-
-    Args:
-        rows: of whole entities, each in the order of time.
-        names: of the parameters.
-        alone: whether an entity's first rows count too, so that each must be looked at alone, which takes much longer.
-        begin: `entity, start`, the first block that is asked about.
-        origin: the block for which all that was before it counts.
-        cadence: of the steps.
-    """
-    rolled = [told.over(ENTITY) if alone else told for name in names for told in _rolled(name)]  # once each: Polars would do it thrice
-    of_one = pl.col(ENTITY) == pl.col(ENTITY).shift(1 - AT_ONCE)
-    jumps = rows.with_columns(rolled).select(ENTITY, AT, *((_jumps(name) & of_one).alias(name) for name in names))
-    seen = jumps.filter(pl.any_horizontal(names)).join(begin.lazy(), on=ENTITY).collect(engine="in-memory")
-    third = pl.col(AT) + (AT_ONCE - 1) * cadence
-    length = BLOCK * cadence // _US
-    blocks = [((when.dt.epoch("us") // length) * length).cast(TIME) for when in (third, third + LATE * cadence)]  # it may take more values
-    every = pl.concat([seen.with_columns(pl.max_horizontal(block, pl.lit(origin)).alias("block")) for block in blocks])
-    asked = every.filter(pl.col("block") >= pl.col(START)).drop(START).rename({"block": START})
-    return asked.group_by(ENTITY, START).agg(pl.col(names).any())
-
-
-def _rolled(name: str) -> Iterator[pl.Expr]:
-    """Of a parameter: the median, least and greatest size before a value, the share of signs; and the same of it and those that follow."""
-    value = pl.when(pl.col(name) != 0).then(pl.col(name)).forward_fill().backward_fill()  # a gap would take thrice the time
-    size, sign, ahead = value.abs(), value.sign(), 1 - AT_ONCE
-    yield size.rolling_median(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/usual")
-    yield size.rolling_min(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/least")
-    yield size.rolling_max(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/greatest")
-    yield sign.rolling_mean(USUAL, min_samples=LEAST).shift(1).alias(f"{name}/sign")
-    yield size.rolling_min(AT_ONCE).shift(ahead).alias(f"{name}/lowest")
-    yield size.rolling_max(AT_ONCE).shift(ahead).alias(f"{name}/highest")
-    yield sign.rolling_mean(AT_ONCE).shift(ahead).alias(f"{name}/signs")
-
-
-def _jumps(name: str) -> pl.Expr:
-    """Whether a value and those that follow it are far from those before."""
-    usual, least, greatest, sign, lowest, highest, signs = (
-        pl.col(f"{name}/{told}") for told in ("usual", "least", "greatest", "sign", "lowest", "highest", "signs")
-    )
-    up = (lowest > usual * FAR) | ((lowest > usual * AWAY) & (lowest > greatest))
-    down = (highest < usual / FAR) | ((highest < usual / AWAY) & (highest < least))
-    return (up | down | (signs * sign <= -MIXED)).fill_null(value=False)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from serving.scorer import coverage, score
+from serving.scorer import coverage, score, withheld
 from telemetry.schema import AT, ENTITY, SCORE, STATE, SURPRISE, TARGET, THRESHOLDS, VERDICT
 
 ForecastsOf = Callable[..., pl.DataFrame]
@@ -75,3 +75,21 @@ def test_one_target_with_a_verdict_is_enough_to_be_scored(forecasts_of: Forecast
     minutes = scores.select(ENTITY, AT)
     found = coverage(minutes, scores=scores, quarantined=minutes.clear(), release="r")
     assert found.rows() == [("a", START, "scored", "r")]
+
+
+def test_a_value_that_is_not_believed_is_quarantined_without_a_surprise() -> None:
+    rows = pl.DataFrame({ENTITY: ["a", "a"], AT: [START, START + MINUTE], "q": [9.0, None], "t": [1.0, 2.0]})
+    rows = rows.with_columns(pl.col(AT).cast(pl.Datetime("us", "UTC")))
+    believed = rows.with_columns(pl.lit(None, dtype=pl.Float64).alias("q"))
+    found = withheld(rows, believed=believed, targets=("q", "t"), release="r")
+    assert found.rows() == [("a", START, "q", None, None, None, "quarantined", "r")]  # what was not told is no data
+
+
+def test_who_has_no_other_verdict_is_quarantined(forecasts_of: ForecastsOf) -> None:
+    judged = score(forecasts_of([0.0]), thresholds=KNOWN, release="r").scores
+    rows = judged.select(ENTITY, pl.concat_list(pl.col(AT), pl.col(AT) + MINUTE).alias(AT)).explode(AT).with_columns(t=pl.lit(1.0))
+    unjudged = withheld(rows, believed=rows.with_columns(t=pl.lit(None, dtype=pl.Float64)), targets=("t",), release="r")
+    found = coverage(
+        rows.select(ENTITY, AT), scores=pl.concat([judged, unjudged]), quarantined=rows.select(ENTITY, AT).clear(), release="r"
+    )
+    assert found[STATE].to_list() == ["scored", "quarantined"]
