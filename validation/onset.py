@@ -169,7 +169,10 @@ def find(grid: pl.DataFrame, *, cadence: timedelta, since: datetime | None = Non
 
 
 def _of_block(block: Block, *, cadence: timedelta, since: datetime | None) -> Iterator[Onset]:
-    before = past(block.value, cadence=cadence)
+    late = _late(block, since=since).any(axis=1)
+    if not late.any():
+        return
+    before = past(block.value, cadence=cadence, first=int(late.argmax()))
     first: dict[int, _Told] = {}
     every = (*_begun(_odd(block, before, since=since)), *_emptied(block, before, since=since))
     for told in sorted(every, key=lambda each: (each.believed, each.step)):
@@ -189,8 +192,7 @@ def _of_block(block: Block, *, cadence: timedelta, since: datetime | None) -> It
 
 
 def _instant(at: np.datetime64) -> datetime:
-    microseconds = int(at.astype("datetime64[us]").astype(np.int64))
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(at.astype("datetime64[us]").astype(np.int64)))
 
 
 def _late(block: Block, *, since: datetime | None) -> Flags:

@@ -129,24 +129,26 @@ def blocks(grid: pl.DataFrame, *, cadence: timedelta) -> Iterator[Block]:
         begin = stop
 
 
-def past(value: Floats, *, cadence: timedelta) -> Past:
-    """What is known before each step of f64[step, series]."""
+def past(value: Floats, *, cadence: timedelta, first: int = 0) -> Past:
+    """What is known before each step of f64[step, series], from the step `first` on: of those before it nothing."""
+    begin = max(first - BEFORE, 0)
     look = min(max(DAY // cadence, LOOK[0]), LOOK[1])
     with np.errstate(all="ignore"):
         size = np.log(np.abs(np.where(value == 0, np.nan, value)))
     size = np.where(np.isfinite(size), size, np.nan)
-    sizes = _frame(size)
+    sizes, near = _frame(size), _frame(size[begin:])
     each = pl.all()
     level, low_side, high_side = (
-        _before(sizes, each.rolling_quantile(share, window_size=BEFORE, min_samples=LEAST, interpolation="linear"))
+        _before(near, each.rolling_quantile(share, window_size=BEFORE, min_samples=LEAST, interpolation="linear"), begin=begin)
         for share in (0.5, 0.16, 0.84)
     )
-    recent = _before(sizes, each.rolling_median(RECENT, min_samples=1))
+    recent = _before(near, each.rolling_median(RECENT, min_samples=1), begin=begin)
     low = _before(sizes, each.rolling_min(look, min_samples=LEAST))
     high = _before(sizes, each.rolling_max(look, min_samples=LEAST))
     signs = _frame(np.where(np.isfinite(size), np.sign(value), np.nan))
     least, most = (_before(signs, told) for told in (each.rolling_min(look, min_samples=LEAST), each.rolling_max(look, min_samples=LEAST)))
-    grid = _grids(np.where(np.isfinite(size), value, np.nan))
+    grid = np.full(value.shape, NO_GRID)
+    grid[begin:] = _grids(np.where(np.isfinite(size), value, np.nan)[begin:])
     with np.errstate(all="ignore"):
         grain = np.where((grid >= 0) & (grid <= DECIMALS), GRAIN * 10.0 ** -np.maximum(grid, 0) / np.exp(level), 0.0)
     noise = np.sqrt(np.maximum(FINEST, (high_side - low_side) / 2) ** 2 + grain**2)
@@ -214,6 +216,7 @@ def _frame(values: NDArray[Any]) -> pl.DataFrame:
     return pl.from_numpy(np.asfortranarray(values)).fill_nan(None)
 
 
-def _before(frame: pl.DataFrame, told: pl.Expr) -> Floats:
-    """f64[step, series]: of the steps before each."""
-    return frame.select(told.shift(1)).to_numpy().astype(np.float64)
+def _before(frame: pl.DataFrame, told: pl.Expr, *, begin: int = 0) -> Floats:
+    """f64[step, series]: of the steps before each; NaN for those before `begin`, which the frame leaves out."""
+    known = frame.select(told.shift(1)).to_numpy().astype(np.float64)
+    return np.concatenate([np.full((begin, known.shape[1]), np.nan), known]) if begin else known
