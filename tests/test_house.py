@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 PACKAGES = ("telemetry", "validation", "models", "serving", "flows")
-OPTIONAL = ("postgresql", "kafka", "mqtt", "mlflow", "spark", "ray", "dask")
-DISTRIBUTIONS = {"yaml": "pyyaml"}  # where the name that is imported is another
+OPTIONAL = ("postgresql", "kafka", "mqtt", "mlflow", "spark", "ray", "dask", "peers")
+DISTRIBUTIONS = {"yaml": "pyyaml", "orbax": "orbax-checkpoint"}  # where the name that is imported is another
 PYTHONS = ("3.11", "3.12", "3.13")
 HEAVY = ("prefect", "jax", "flax", "great_expectations", "polars", "pandas", "numpy", "plotly", "deltalake")
 

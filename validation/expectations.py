@@ -285,14 +285,17 @@ class ExpectVolume(_Judged, BatchExpectation):
 
 
 class ExpectFreshness(_Judged, BatchExpectation):
-    """No entity whose newest step is old."""
+    """No entity whose newest step is old, those that departed apart."""
 
     stale_hours: float
+    departed_days: int
     metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE, PRESENCE)
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `presence.stale`."""
-        return presence.stale(metrics[PRESENCE], cadence=metrics[PROFILE].cadence, stale_hours=self.stale_hours)
+        return presence.stale(
+            metrics[PRESENCE], cadence=metrics[PROFILE].cadence, stale_hours=self.stale_hours, departed_days=self.departed_days
+        )
 
 
 class ExpectNoCopies(_Judged, BatchExpectation):

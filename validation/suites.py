@@ -7,7 +7,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from telemetry.contract import Contract
 from telemetry.schema import AT, ENTITY, grid_schema
-from telemetry.sections import Checks, Parameter, Rule
+from telemetry.sections import Parameter, Rule
 from validation import expectations, judgements, rules, tensor_expectations, tensor_judgements
 from validation.expectations import SEVERITIES
 from validation.findings import Severity
@@ -30,7 +30,7 @@ def of_grid(contract: Contract) -> Iterator[Expectation]:
         yield from _of_parameter(name, parameter=parameter, contract=contract)
     for rule in contract.rules:
         yield _of_rule(rule)
-    yield from _of_presence(contract.checks)
+    yield from _of_presence(contract)
     if contract.checks.copies != "off":
         yield expectations.ExpectNoCopies(
             parameters=contract.names,
@@ -84,7 +84,8 @@ def _of_rule(rule: Rule) -> Expectation:
     )
 
 
-def _of_presence(checks: Checks) -> Iterator[Expectation]:
+def _of_presence(contract: Contract) -> Iterator[Expectation]:
+    checks = contract.checks
     yield expectations.ExpectVolume(
         least_share=checks.min_volume_share,
         severity=SEVERITIES["warn"],
@@ -92,8 +93,9 @@ def _of_presence(checks: Checks) -> Iterator[Expectation]:
     )
     yield expectations.ExpectFreshness(
         stale_hours=checks.stale_hours,
+        departed_days=contract.newcomer.departed_days,
         severity=SEVERITIES["warn"],
-        description=f"No entity's newest step is more than {checks.stale_hours:g} hours older than the newest of all.",
+        description=f"No entity's newest step is more than {checks.stale_hours:g} hours older than the newest of all, unless it departed.",
     )
 
 
