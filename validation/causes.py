@@ -34,6 +34,8 @@ NOISES: Final = 3.0
 """How far from what an error makes of it, in noises, an edge may be ..."""
 NEAR: Final = (0.03, 0.25)
 """... but at least and at most so far, in logarithms."""
+REACHED: Final = 0.4
+"""The most for digits to be believed before an exchange: those of the other column may be what an error would leave of these."""
 FAR: Final = 0.5
 """The most where the digits confirm the error."""
 NOISY: Final = 0.1
@@ -44,6 +46,8 @@ CROSSED: Final = 0.7
 """The farthest, in logarithms, that a few values may be from those of the other column."""
 LEAST: Final = np.log(2)
 """And so large must it be then: levels change by less every day."""
+COMPRESSED: Final = np.log(10)
+"""A logarithm must have made a level smaller by so much, in logarithms, where no digits confirm it: many a level falls by less."""
 BETTER: Final = 3.0
 """So many times nearer than nothing at all must an error come."""
 ALIKE: Final = 2.5
@@ -188,7 +192,7 @@ def _of_edge(edge: Edge, *, every: dict[str, _Series], cadence: timedelta, tempe
     told = partial(Named, edge=edge, start=_time(start), end=_time(end), size=size)
     if cause is not None:
         yield told(cause=cause, exact=exact)
-    if exact:
+    if exact or abs(step.size) < max(LEAST, SURE * step.noise):
         return
     other = _exchanged(edge.parameter, every=every, start=start, end=end)
     if other is not None:
@@ -245,7 +249,7 @@ def _cause(step: _Step, *, size: float, degrees: bool) -> tuple[str | None, bool
     before, after = step.before, step.after
     for near in (size, np.log(_middle(after) / _middle(before))):
         if (factor := exact_factor(before, after, near=float(np.exp(near)))) is not None:
-            return called(factor), True
+            return called(factor), abs(near - np.log(factor)) <= REACHED
     causes = [*factors(), LOGARITHM, *(TEMPERATURES if degrees else ())]
     away = {cause: told for cause in causes if (told := _away(step, cause=cause, size=size)) <= FAR and BETTER * told <= abs(size)}
     digits = {cause: restored_by(cause, before, after) for cause in away}
@@ -278,6 +282,8 @@ def _explains(step: _Step, *, cause: str, away: float) -> bool:
     """Whether that is within the noise, and the noise what the error makes of it."""
     made = _made(step.before, cause=cause)
     noise = step.noise if cause in factors() else _noise(made, width=step.width)
+    if cause == LOGARITHM and abs(step.size) < COMPRESSED:
+        return False
     if not away <= step.near(max(noise, step.noise)):
         return False
     told = _noise(step.after, width=step.width)

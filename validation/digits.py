@@ -93,11 +93,11 @@ def restored(before: Floats, after: Floats, *, do: Make, undo: Make) -> Told:
         back, made = undo(told), do(known)
         if not len(told) or not np.isfinite(back).all():
             return "unknown"
-        answers = {_answer(grid, told=told, back=back, made=made, undo=undo) for grid in _grids(known)}
+        answers = {_answer(grid, told=told, back=back, made=made, twice=undo(known), undo=undo) for grid in _grids(known)}
     return "no" if "no" in answers else "yes" if "yes" in answers else "unknown"
 
 
-def _answer(grid: _Grid, *, told: Floats, back: Floats, made: Floats, undo: Make) -> Told:
+def _answer(grid: _Grid, *, told: Floats, back: Floats, made: Floats, twice: Floats, undo: Make) -> Told:
     if not grid.tells(back):
         return "unknown"
     kept, is_single = grid.holds(told, share=AGAIN), grid.decimals is None
@@ -107,7 +107,8 @@ def _answer(grid: _Grid, *, told: Floats, back: Floats, made: Floats, undo: Make
         return "yes"
     if not grid.holds(made[np.isfinite(made)], share=AGAIN):
         return "unknown" if is_single else "no"  # a quotient has more digits than what was divided
-    return "unknown" if grid.holds(undo(grid.beside(told)), share=AGAIN) else "yes"
+    by_chance = grid.holds(undo(grid.beside(told)), share=AGAIN) or grid.holds(twice[np.isfinite(twice)], share=AGAIN)
+    return "unknown" if by_chance else "yes"
 
 
 def _grids(values: Floats) -> Iterator[_Grid]:

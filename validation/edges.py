@@ -26,7 +26,7 @@ LEAST: Final = 3
 """Of them must tell something."""
 STEP: Final = 0.1
 """The least edge that is looked at, in logarithms; or `NOISES` times the noise, if that is more."""
-NOISES: Final = 6.0
+NOISES: Final = 3.0
 SURE: Final = 8.0
 """Noises by which an edge must stand out where nothing but its size names it."""
 QUIET: Final = 0.01

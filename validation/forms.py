@@ -38,7 +38,9 @@ CROSSED: Final = 0.2
 """The same for columns that are swapped, where two must fit at once; or `CROSSED_NOISES` times the noise."""
 CROSSED_NOISES: Final = 3.0
 MIRRORED: Final = 1.5
-"""The farthest from its past, in logarithms, that a value of the other sign may be; degrees may be below zero."""
+"""The farthest from its past, in logarithms, that a value of the other sign may be ..."""
+MIRRORED_DEGREES: Final = 0.15
+"""... and that degrees may be, which go below zero by themselves: they must be below it as far as they were above."""
 BETTER: Final = 4.0
 """So many times nearer must the form be than the plain past."""
 MOSTLY: Final = 0.9
@@ -220,7 +222,7 @@ def _causes(day: _Day, *, before: NDArray[np.object_]) -> tuple[NDArray[np.objec
     plain = _distance(day.today, [np.abs(past) for past in day.pasts])
     empty = np.flatnonzero(day.known & (_share(day.today == 0, of=day.today) >= MOSTLY))
     causes[empty[_share(day.recent[empty] == 0, of=day.recent[empty]) <= 1 - MOSTLY]] = ALL_ZERO
-    flipped = day.known & (_sign(day.today) * _sign(day.pasts[0]) < 0) & (plain <= MIRRORED) & ~day.degrees
+    flipped = day.known & (_sign(day.today) * _sign(day.pasts[0]) < 0) & (plain <= np.where(day.degrees, MIRRORED_DEGREES, MIRRORED))
     asked = np.flatnonzero(day.known & (causes == "") & (flipped | (plain >= WEAK * AWAY)))
     noise = _noise(day.recent[asked])
     bar = np.maximum(AWAY, AWAY_NOISES * noise)

@@ -118,12 +118,12 @@ def _of_named(each: Named) -> Diagnosis:
 
 
 def _begins(diagnosis: Diagnosis, *, among: Sequence[Diagnosis]) -> bool:
-    """Whether it is more than the end of another one."""
+    """Whether it begins outside of what is told already: neither within another error of the series nor as the way back from it."""
     return not any(
         (each.entity, each.parameter) == (diagnosis.entity, diagnosis.parameter)
         and each.known
         and each.start < diagnosis.start
-        and abs(each.end - diagnosis.start) <= NEAR_EDGE
+        and diagnosis.start <= each.end + NEAR_EDGE
         for each in among
     )
 
