@@ -8,9 +8,9 @@ import pytest
 
 from telemetry import fleet
 from telemetry.fleet import FleetConfig
-from tests.validation.bugs import KINDS, Planted, matches, plant
+from tests.validation.bugs import KINDS, OF_DEGREES, Planted, matches, plant, within_noise
 from tests.validation.grids import day, grid, multiplied
-from validation.digits import exact_factor, lost_remainder
+from validation.digits import exact_factor, lost_remainder, of_factor
 from validation.forms import ALL_ZERO
 from validation.profile import measure
 from validation.triage import Diagnosis, diagnose, explained
@@ -107,3 +107,27 @@ def test_what_was_planted_is_what_the_rows_say(healthy: pl.DataFrame) -> None:
     assert (same | struck).all()
     assert isinstance(planted, Planted)
     assert not same.filter(struck).all()
+
+
+@pytest.mark.parametrize("kind", OF_DEGREES)
+def test_every_confusion_of_temperature_is_named(kind: str) -> None:
+    warm = grid().with_columns((18 + pl.col("cpu") / 10).alias("cpu"))
+    frame, planted = plant(warm, kind=kind, seed=11, parameters=("cpu",))
+    found = diagnosed(frame, temperatures=frozenset({"cpu"}))
+    assert {(told.entity, told.parameter, told.cause) for told in found} == {(*series, kind) for series in planted.series}
+
+
+@pytest.mark.parametrize(("factor", "other"), [(1000.0, 1024.0), (1 / 1000, 1 / 1024), (60.0, 100.0)])
+def test_values_in_single_precision_tell_the_factor(factor: float, other: float) -> None:
+    values = np.float32(np.random.default_rng(0).lognormal(12, 0.3, 500)).astype(np.float64)
+    assert of_factor(values, values * factor, factor=factor) == "yes"
+    assert of_factor(values, values * factor, factor=other) == "no"
+    assert of_factor(values, values * 8, factor=8.0) == "unknown"
+    assert of_factor(np.random.default_rng(0).lognormal(12, 0.3, 500), values * factor, factor=factor) == "unknown"
+
+
+def test_a_bug_within_the_noise_is_told_from_one_beyond() -> None:
+    small = grid().with_columns(pl.col("latency") / 1e6)
+    for kind, within in (("logarithm", True), ("x8", False), ("sign", False)):
+        frame, planted = plant(small, kind=kind, seed=1, parameters=("latency",))
+        assert within_noise(small, frame, planted=planted) is within
