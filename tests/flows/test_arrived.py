@@ -8,8 +8,9 @@ import pytest
 
 from flows import exhibits, page
 from flows.quarantine import by_reason
+from flows.suspensions import IMPOSSIBLE
 from telemetry.presence import HISTORY
-from telemetry.schema import QUARANTINED, WATERMARKS
+from telemetry.schema import QUARANTINED, SUSPENSIONS, WATERMARKS
 from tests.flows import runs_for_pages as runs
 from tests.flows.lakes import DAY
 
@@ -111,3 +112,30 @@ def test_the_tables_of_a_lake_are_listed(tmp_path: Path) -> None:
     html = page.render(runs.new_run(tmp_path, flow="tend"), summary={"verdict": "tended", "tables": tables})
     assert "12,345" in html
     assert "2024-01-01" in html
+
+
+def test_what_is_not_believed_is_told_with_its_reason_and_what_to_do(tmp_path: Path) -> None:
+    run = runs.new_run(tmp_path, flow="score")
+    hour = timedelta(hours=1)
+    rows = [
+        ("acme/eu", "queries", DAY, None, "x1000", 1000.0, 278.2, 286_410.0, DAY, None, "r"),
+        ("brim/eu", "cpu", DAY, DAY + hour, "swapped with memory", None, 40.0, 71.0, DAY, DAY + hour, "r"),
+    ]
+    runs.leave(
+        run,
+        **{
+            exhibits.SUSPENDED: pl.DataFrame(rows, schema=SUSPENSIONS, orient="row"),
+            exhibits.IMPOSSIBLE: pl.DataFrame([("core/us", "cpu", DAY, DAY + hour, 7)], schema=IMPOSSIBLE, orient="row"),
+        },
+    )
+    html = page.render(run, summary={"verdict": "scored", "sentence": "", "suspended": 1})
+    assert 'id="suspended"' in html
+    for told in (
+        "1 parameters are quarantined now.",
+        "looks like a unit changed by x1000: 278.2 in the hour before, 286,410 since",
+        "tells what memory should tell, as if two columns were swapped: 40 in the hour before, 71 since",
+        "Ask the customer or the team that runs the agent what changed at that time.",
+        "tidewatch suspensions lift",
+        "Values that cannot be, left out one by one: 7",
+    ):
+        assert told in html
