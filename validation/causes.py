@@ -20,6 +20,7 @@ from telemetry.schema import AT, ENTITY, OBSERVED
 from validation.digits import digits_of, exact_factor, lost_remainder, single
 from validation.edges import Edge
 from validation.forms import LOGARITHM, SWAPPED, TEMPERATURES, arithmetic, called, factors, restored_by
+from validation.places import RowsOf
 
 Floats = NDArray[np.float64]
 
@@ -97,6 +98,23 @@ class _Series:
         return self.value[first:last]
 
 
+class _Every:
+    """The parameters of an entity by name, each read when it is asked for."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._rows = rows
+        self._read: dict[str, _Series] = {}
+
+    def __getitem__(self, name: str) -> _Series:
+        if name not in self._read:
+            self._read[name] = _series(self._rows, name=name)
+        return self._read[name]
+
+    def items(self) -> Iterator[tuple[str, _Series]]:
+        """All of them."""
+        return ((name, self[name]) for name in self._rows.columns if name not in (ENTITY, AT, OBSERVED))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Step:
     """One parameter before and after an instant.
@@ -129,19 +147,22 @@ class _Step:
         return float(np.clip(NOISES * noise, *NEAR))
 
 
-def named(found: Sequence[Edge], *, grid: pl.DataFrame, cadence: timedelta, temperatures: frozenset[str]) -> tuple[Named, ...]:
+def named(
+    found: Sequence[Edge], *, grid: pl.DataFrame, entities: pl.DataFrame, cadence: timedelta, temperatures: frozenset[str]
+) -> tuple[Named, ...]:
     """The edges that an error of arithmetic explains, each with the one that does it best.
 
     Args:
         found: edges of `grid`.
         grid: entity, at, observed and parameters.
+        entities: as the grid's profile tells them.
         cadence: of its steps.
         temperatures: the parameters that are told in degrees.
     """
     told: list[Named] = []
+    rows = RowsOf(grid, entities=entities)
     for entity in dict.fromkeys(edge.entity for edge in found):
-        rows = grid.filter(pl.col(ENTITY) == entity).sort(AT)
-        every = {name: _series(rows, name=name) for name in rows.columns if name not in (ENTITY, AT, OBSERVED)}
+        every = _Every(rows[entity])
         of_entity = [edge for edge in found if edge.entity == entity]
         told += [one for edge in of_entity for one in _of_edge(edge, every=every, cadence=cadence, temperatures=temperatures)]
     return tuple(_best(told))
@@ -179,8 +200,10 @@ def _series(rows: pl.DataFrame, *, name: str) -> _Series:
     return _Series(at=told[AT].dt.epoch("us").to_numpy(), value=told[name].to_numpy())
 
 
-def _of_edge(edge: Edge, *, every: dict[str, _Series], cadence: timedelta, temperatures: frozenset[str]) -> Iterator[Named]:
+def _of_edge(edge: Edge, *, every: "_Every", cadence: timedelta, temperatures: frozenset[str]) -> Iterator[Named]:
     series = every[edge.parameter]
+    if edge.suspicion == "logarithm" and _same_digits(series, hour=edge.start):
+        return
     start = _instant(series, hour=edge.start, size=edge.size)
     end = int(series.at[-1]) + _us(cadence) if edge.end is None else _instant(series, hour=edge.end, size=-edge.size)
     step = _step(series, start=start, end=end)
@@ -199,6 +222,13 @@ def _of_edge(edge: Edge, *, every: dict[str, _Series], cadence: timedelta, tempe
         yield told(cause=f"{SWAPPED} {other}", exact=False)
         theirs = Edge(entity=edge.entity, parameter=other, start=edge.start, end=edge.end, size=-size)
         yield Named(edge=theirs, cause=f"{SWAPPED} {edge.parameter}", start=_time(start), end=_time(end), exact=False, size=-size)
+
+
+def _same_digits(series: _Series, *, hour: datetime) -> bool:
+    """Whether the values have digits before and after, and the same: a logarithm leaves none."""
+    near = _us(LOOKED_NEAR)
+    before = digits_of(series.between(_since(hour) - near, _since(hour)))
+    return before is not None and before == digits_of(series.between(_since(hour + AN_HOUR), _since(hour + AN_HOUR) + near))
 
 
 def _instant(series: _Series, *, hour: datetime, size: float) -> int:
@@ -297,7 +327,7 @@ def _made(values: Floats, *, cause: str) -> Floats:
         return arithmetic(cause)[0](values)
 
 
-def _exchanged(name: str, *, every: dict[str, _Series], start: int, end: int) -> str | None:
+def _exchanged(name: str, *, every: "_Every", start: int, end: int) -> str | None:
     """The parameter that tells since then what this one told before, and the other way round; null where there is none."""
     own = _step(every[name], start=start, end=end)
     if own is None:

@@ -173,3 +173,27 @@ def _in_blocks(grid: pl.DataFrame, *, places: Places) -> Iterator[tuple[slice, I
     for block in places.blocks():
         begin = int(places.first[block.start])
         yield block, places.first[block] - begin, rows.slice(begin, int(places.rows[block].sum()))
+
+
+class RowsOf:
+    """The rows of each entity in the order of time: a slice of a grid that is in order, which copies nothing, and any other's looked up.
+
+    Args:
+        grid: entity, at, observed and parameters.
+        entities: `entity, rows` of all, as its profile tells them.
+    """
+
+    def __init__(self, grid: pl.DataFrame, *, entities: pl.DataFrame) -> None:
+        self._grid = grid
+        self._first: dict[str, tuple[int, int]] = {}
+        counts, first = dict(entities.select(ENTITY, "rows").iter_rows()), 0
+        while first < grid.height and (entity := grid[ENTITY][first]) not in self._first:
+            self._first[entity] = first, counts[entity]
+            first += counts[entity]
+
+    def __getitem__(self, entity: str) -> pl.DataFrame:
+        if entity in self._first:
+            rows = self._grid.slice(*self._first[entity])
+            if rows[ENTITY][-1] == entity and rows[ENTITY].n_unique() == 1 and rows[AT].is_sorted():
+                return rows
+        return self._grid.filter(pl.col(ENTITY) == entity).sort(AT)

@@ -64,8 +64,8 @@ def diagnose(profile: Profile, *, grid: pl.DataFrame, factor: float, temperature
         temperatures: the parameters that are told in degrees.
     """
     formed = forms.find(profile, temperatures=temperatures)
-    stepped = edges.find(profile)
-    named = causes.named(stepped, grid=grid, cadence=profile.cadence, temperatures=temperatures)
+    stepped = edges.find(profile, temperatures=temperatures)
+    named = causes.named(stepped, grid=grid, entities=profile.entities, cadence=profile.cadence, temperatures=temperatures)
     found = [_of_named(each) for each in named]
     shifted = [
         _of_shift(shift, grid=grid, formed=formed, cadence=profile.cadence) for shift in shifts.find(profile, grid=grid, factor=factor)
