@@ -43,6 +43,8 @@ NOISY: Final = 0.1
 """An edge of a series with more noise is told by the weeks around it too."""
 SURE: Final = 8.0
 """Noises by which an edge must stand out where no digits confirm what it is."""
+SURE_OF_TWO: Final = 4.0
+"""The same for each of two edges that make an exchange."""
 CROSSED: Final = 0.7
 """The farthest, in logarithms, that a few values may be from those of the other column."""
 LEAST: Final = np.log(2)
@@ -124,12 +126,14 @@ class _Step:
         after: f64[value], a week, or what lies before its end.
         width: how many of them tell best by how much the level changes.
         noise: how much it changes, in logarithms, where nothing happens.
+        counts: whether that is by one more or less of few.
     """
 
     before: Floats
     after: Floats
     width: int
     noise: float
+    counts: bool
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -169,21 +173,22 @@ def named(
 
 
 def _best(told: Sequence[Named]) -> Iterator[Named]:
-    """Of each series and time what the digits confirm, else an exchange, else the rest; and no way back."""
-    exact = [each for each in told if each.exact]
-    swaps = [each for each in told if each.cause.startswith(SWAPPED) and not any(_partner(each, one) or _same(each, one) for one in exact)]
+    """Of each series and time an exchange, else what the digits confirm, else the rest; and no way back.
+
+    An exchange comes first: the digits of one column may well be what an error would leave of the other's, but two columns that each come
+    to tell at one instant what the other did have no second explanation.
+    """
+    swaps: list[Named] = []
     for each in told:
-        swap = each.cause.startswith(SWAPPED)
-        if swap and (each not in swaps or any(one is not each and _same(each, one) for one in swaps[: swaps.index(each)])):
-            continue
-        rivals = [] if each.exact else exact if swap else [*exact, *swaps]
-        if not any(one is not each and _same(each, one) for one in rivals):
+        if each.cause.startswith(SWAPPED) and not any(_same(each, one) for one in swaps):
+            swaps.append(each)
+    exact = [each for each in told if each.exact and not any(_same(each, one) for one in swaps)]
+    for each in told:
+        if each.cause.startswith(SWAPPED):
+            if any(each is one for one in swaps):
+                yield each
+        elif not any(one is not each and _same(each, one) for one in (swaps if each.exact else [*exact, *swaps])):
             yield each
-
-
-def _partner(one: Named, other: Named) -> bool:
-    """Whether one is taken for an exchange with the other's column at the time of that."""
-    return one.cause == f"{SWAPPED} {other.edge.parameter}" and _overlap(one, other)
 
 
 def _same(one: Named, other: Named) -> bool:
@@ -215,7 +220,7 @@ def _of_edge(edge: Edge, *, every: "_Every", cadence: timedelta, temperatures: f
     told = partial(Named, edge=edge, start=_time(start), end=_time(end), size=size)
     if cause is not None:
         yield told(cause=cause, exact=exact)
-    if exact or abs(step.size) < max(LEAST, SURE * step.noise):
+    if abs(step.size) < max(LEAST, SURE_OF_TWO * step.noise):
         return
     other = _exchanged(edge.parameter, every=every, start=start, end=end)
     if other is not None:
@@ -253,8 +258,10 @@ def _step(series: _Series, *, start: int, end: int, since: int = 0) -> _Step | N
     if not noises:
         return None
     width = min(noises, key=lambda each: noises[each])
-    unit = 1 / _middle(before) if digits_of(before) == 0 else 0.0  # the median of small counts stands still, and then is another number
-    return _Step(before=before, after=after, width=width, noise=max(noises[width], unit))
+    unit = (
+        float(np.log1p(1 / _middle(before))) if digits_of(before) == 0 else 0.0
+    )  # the median of small counts stands still, and then jumps
+    return _Step(before=before, after=after, width=width, noise=max(noises[width], unit), counts=unit > noises[width])
 
 
 def _size(step: _Step, *, back: _Step | None) -> float:
@@ -339,7 +346,7 @@ def _exchanged(name: str, *, every: "_Every", start: int, end: int) -> str | Non
         if theirs is None or np.sign(np.median(own.before)) != np.sign(np.median(theirs.before)):
             continue
         away = max(_crossed(own, theirs), _crossed(theirs, own))
-        least = max(LEAST, SURE * own.noise, SURE * theirs.noise, BETTER * away)
+        least = max(LEAST, SURE_OF_TWO * own.noise, SURE_OF_TWO * theirs.noise, BETTER * away)
         if least <= min(abs(own.size), abs(theirs.size)) and (best is None or away < best[0]):
             best = away, other
     return None if best is None else best[1]
@@ -361,9 +368,10 @@ def _crossed(one: _Step, other: _Step) -> float:
     """How far one is, after, from where the other was before; infinite where it is not that within the noise."""
     away = abs(np.log(_middle(one.after[: other.width]) / other.levels[0]))
     noise = _noise(one.after, width=other.width)
-    alike = min(noise, other.noise) < TELLING_NOISE or not np.isfinite(noise) or abs(np.log(noise / other.noise)) <= np.log(ALIKE)
+    tells = not other.counts and min(noise, other.noise) >= TELLING_NOISE and np.isfinite(noise)
+    alike = not tells or abs(np.log(noise / other.noise)) <= np.log(ALIKE)
     alike &= _decimals(one.after) == _decimals(other.before)
-    return float(away) if alike and away <= other.near(other.noise) else np.inf
+    return float(away) if alike and away <= (CROSSED if other.counts else other.near(other.noise)) else np.inf
 
 
 def _decimals(values: Floats) -> int | None:

@@ -20,7 +20,7 @@ from validation.shifts import LEAST_DAYS, Shift
 Floats = NDArray[np.float64]
 
 SHORT: Final = timedelta(days=LEAST_DAYS + 1)
-"""In less than this no day can be held against others: there an error is looked for where it begins."""
+"""Of an entity with less than this no day can be held against others: there an error is looked for where it begins."""
 AT_ONCE: Final = timedelta(hours=1)
 """Beginnings this near to each other have the same reason."""
 NEAR_EDGE: Final = timedelta(hours=3)
@@ -71,9 +71,10 @@ def diagnose(profile: Profile, *, grid: pl.DataFrame, factor: float, temperature
         _of_shift(shift, grid=grid, formed=formed, cadence=profile.cadence) for shift in shifts.find(profile, grid=grid, factor=factor)
     ]
     found += [each for each in shifted if not _taken(each, found)]
-    first, last = profile.entities["first"].min(), profile.entities["last"].max()
-    if isinstance(first, datetime) and isinstance(last, datetime) and last - first <= SHORT:
-        found += [_of_onset(begun) for begun in onset.find(grid, cadence=profile.cadence)]
+    short = profile.entities.filter(pl.col("last") - pl.col("first") <= SHORT)
+    if short.height:
+        rows = grid if short.height == profile.entities.height else grid.filter(pl.col(ENTITY).is_in(short[ENTITY].implode()))
+        found += [_of_onset(begun) for begun in onset.find(rows, cadence=profile.cadence)]
     told = {(each.entity, each.parameter) for each in found}
     others = (_of_form(form, grid=grid, cadence=profile.cadence) for form in formed if (form.entity, form.parameter) not in told)
     found += [each for each in others if each is not None]

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from telemetry.schema import AT, ENTITY
 from validation.forms import ALL_ZERO, TEMPERATURES
@@ -86,7 +87,7 @@ def plant(grid: pl.DataFrame, *, kind: str, seed: int, parameters: tuple[str, ..
     if len(names) < (2 if kind in TWO else 1):
         raise NothingToStrikeError(kind)
     chosen = tuple(str(name) for name in rng.choice(names, size=min(2, len(names)), replace=False))
-    first, last = grid.select(first=pl.col(AT).min(), last=pl.col(AT).max()).row(0)
+    first, last = grid.filter(pl.col(ENTITY).is_in(list(entities))).select(first=pl.col(AT).min(), last=pl.col(AT).max()).row(0)
     start = (first + (last - first) * float(rng.uniform(0.5, 0.9))).replace(second=0, microsecond=0)
     whole = rng.random() < 0.6 or last - start < 2 * SHORTEST
     end = last + timedelta(seconds=1) if whole else start + SHORTEST + (last - start - SHORTEST) * float(rng.uniform(0.2, 1))
@@ -153,7 +154,8 @@ def within_noise(grid: pl.DataFrame, frame: pl.DataFrame, *, planted: Planted) -
 
     A step is changed by more where the planted value and the clean one differ by more than the series' noise; a series is, where more than
     half of its struck steps are. The noise is that of the clean series outside of the struck time: 1.4826 times the median distance of a
-    value from the one a day before. Values of which none is below zero are compared by their logarithms, which are the same in every unit.
+    value from the one a day before, or an hour before where no day is known. Values of which none is below zero are compared by their
+    logarithms, which are the same in every unit.
 
     Args:
         grid: clean.
@@ -174,14 +176,21 @@ def _beyond(grid: pl.DataFrame, frame: pl.DataFrame, *, planted: Planted, entity
             pl.col("clean").log(),
         )
     calm = both.filter(~pl.col("struck")).select(AT, pl.col("clean").alias("now"))
-    pairs = calm.join(calm.select((pl.col(AT) + timedelta(days=1)).alias(AT), pl.col("now").alias("before")), on=AT)
-    steps = pairs.select((pl.col("now") - pl.col("before")).abs().alias("step")).filter(pl.col("step").is_finite())["step"]
-    noise = 1.4826 * float(np.median(steps.to_numpy())) if len(steps) else 0.0
+    distances = [_distances(calm, lag=lag) for lag in (timedelta(days=1), timedelta(hours=1))]
+    noise = next((1.4826 * float(np.median(told)) for told in distances if len(told) >= LEAST_PAIRS), 0.0)
     struck = both.filter(pl.col("struck"), pl.col("clean").is_finite())
     changed = (struck["planted"] - struck["clean"]).abs() > noise
     return bool(changed.sum() > len(changed) / 2)
 
 
+def _distances(calm: pl.DataFrame, *, lag: timedelta) -> NDArray[np.float64]:
+    """How far values are from those a lag before."""
+    pairs = calm.join(calm.select((pl.col(AT) + lag).alias(AT), pl.col("now").alias("before")), on=AT)
+    told = pairs.select((pl.col("now") - pl.col("before")).abs().alias("step")).filter(pl.col("step").is_finite())["step"]
+    return told.to_numpy()
+
+
+LEAST_PAIRS: Final = 30
 TWO: Final = frozenset({"swapped columns"})
 POSITIVE: Final = frozenset({"logarithm", "integer division by 60"})
 """What is no number, or nothing new, where values are below zero."""
