@@ -27,7 +27,7 @@ from telemetry.lake import Lake
 from telemetry.masks import masked
 from telemetry.schema import AT, ENTITY, REVISION
 from validation import verdict
-from validation.advice import advice
+from validation.advice import advice_of
 from validation.findings import CheckReport, DataCheckFailed, Finding
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def tell_findings(report: CheckReport) -> None:
             "found": finding.found,
             "expected": finding.expected,
             "what": finding.sentence,
-            "to do": advice(finding.expectation),
+            "to do": advice_of(finding),
         }
         for finding in report.findings
     ]

@@ -166,6 +166,8 @@ def test_rolling_back_puts_the_release_before_in_force_and_never_toggles(release
 def test_a_check_alone_and_a_report_tell_what_the_lake_holds(released: Released) -> None:
     assert check(contract=released.fleet.contract)["verdict"] == "passed"
     told = quality_report(contract=released.fleet.contract)
+    (stage,) = [stage for stage in told["stages"] if stage["name"] == "check"]
+    assert stage["note"].endswith(f"by the suites of {released.summary['release']}")
     assert told["checks_passed"]
     assert Path(told["data_docs"]).is_file()
 
