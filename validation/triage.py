@@ -1,6 +1,7 @@
 """What was done to the values: from a series that left its past to the error behind it, when it began, and who has it."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -63,13 +64,13 @@ def diagnose(profile: Profile, *, grid: pl.DataFrame, factor: float, temperature
         factor: the least ratio of a day's level to its past that is taken for a change of unit.
         temperatures: the parameters that are told in degrees.
     """
-    formed = forms.find(profile, temperatures=temperatures)
-    stepped = edges.find(profile, temperatures=temperatures)
+    with ThreadPoolExecutor(max_workers=2) as pool:  # each takes a core
+        daily = pool.submit(lambda: (forms.find(profile, temperatures=temperatures), shifts.find(profile, grid=grid, factor=factor)))
+        stepped = edges.find(profile, temperatures=temperatures)
+        formed, left = daily.result()
     named = causes.named(stepped, grid=grid, entities=profile.entities, cadence=profile.cadence, temperatures=temperatures)
     found = [_of_named(each) for each in named]
-    shifted = [
-        _of_shift(shift, grid=grid, formed=formed, cadence=profile.cadence) for shift in shifts.find(profile, grid=grid, factor=factor)
-    ]
+    shifted = [_of_shift(shift, grid=grid, formed=formed, cadence=profile.cadence) for shift in left]
     found += [each for each in shifted if not _taken(each, found)]
     short = profile.entities.filter(pl.col("last") - pl.col("first") <= SHORT)
     if short.height:
