@@ -25,9 +25,9 @@ from validation.places import RowsOf
 Floats = NDArray[np.float64]
 
 LOOKED_AT: Final = timedelta(days=7)
-"""Before an edge and after it."""
 LOOKED_NEAR: Final = timedelta(hours=2)
-"""Before and after the hour of an edge, for its instant."""
+LOOKED_AROUND: Final = timedelta(hours=12)
+"""Before and after an edge; its hour, for its instant; and that, for the digits of a logarithm."""
 AN_HOUR: Final = timedelta(hours=1)
 WIDTHS: Final = (2, 6, 24, 72)
 """Values on each side over which an edge may be told."""
@@ -105,11 +105,12 @@ class _Every:
 
     def __init__(self, rows: pl.DataFrame) -> None:
         self._rows = rows
+        self._at = rows[AT].dt.epoch("us").to_numpy()
         self._read: dict[str, _Series] = {}
 
     def __getitem__(self, name: str) -> _Series:
         if name not in self._read:
-            self._read[name] = _series(self._rows, name=name)
+            self._read[name] = _series(self._rows[name], at=self._at)
         return self._read[name]
 
     def items(self) -> Iterator[tuple[str, _Series]]:
@@ -200,14 +201,15 @@ def _overlap(one: Named, other: Named) -> bool:
     return one.edge.entity == other.edge.entity and one.start < other.end and other.start < one.end
 
 
-def _series(rows: pl.DataFrame, *, name: str) -> _Series:
-    told = rows.select(AT, pl.col(name).cast(pl.Float64)).filter(pl.col(name).is_finite())
-    return _Series(at=told[AT].dt.epoch("us").to_numpy(), value=told[name].to_numpy())
+def _series(told: pl.Series, *, at: NDArray[np.int64]) -> _Series:
+    value = told.cast(pl.Float64).to_numpy()
+    finite = np.isfinite(value)
+    return _Series(at=at, value=value) if finite.all() else _Series(at=at[finite], value=value[finite])
 
 
 def _of_edge(edge: Edge, *, every: "_Every", cadence: timedelta, temperatures: frozenset[str]) -> Iterator[Named]:
     series = every[edge.parameter]
-    if edge.suspicion == "logarithm" and _same_digits(series, hour=edge.start):
+    if edge.suspicion == "logarithm" and not _digits_of_a_logarithm(series, hour=edge.start):
         return
     start = _instant(series, hour=edge.start, size=edge.size)
     end = int(series.at[-1]) + _us(cadence) if edge.end is None else _instant(series, hour=edge.end, size=-edge.size)
@@ -229,11 +231,11 @@ def _of_edge(edge: Edge, *, every: "_Every", cadence: timedelta, temperatures: f
         yield Named(edge=theirs, cause=f"{SWAPPED} {edge.parameter}", start=_time(start), end=_time(end), exact=False, size=-size)
 
 
-def _same_digits(series: _Series, *, hour: datetime) -> bool:
-    """Whether the values have digits before and after, and the same: a logarithm leaves none."""
-    near = _us(LOOKED_NEAR)
-    before = digits_of(series.between(_since(hour) - near, _since(hour)))
-    return before is not None and before == digits_of(series.between(_since(hour + AN_HOUR), _since(hour + AN_HOUR) + near))
+def _digits_of_a_logarithm(series: _Series, *, hour: datetime) -> bool:
+    """Whether the digits before are there again once a logarithm is undone: nothing else speaks for one that moves a level so little."""
+    near = _us(LOOKED_AROUND)
+    before, after = series.between(_since(hour) - near, _since(hour)), series.between(_since(hour + AN_HOUR), _since(hour + AN_HOUR) + near)
+    return restored_by(LOGARITHM, before[before != 0], after[after != 0]) == "yes"
 
 
 def _instant(series: _Series, *, hour: datetime, size: float) -> int:

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from validation.forms import Hours, arrange, median
-from validation.profile import Profile
+from validation.forms import Hours, median
 from validation.shifts import LEAST_DAYS, PAST_DAYS, midnight
 
 Floats = NDArray[np.float64]
@@ -83,6 +82,7 @@ class _Steps:
 
     Attributes:
         level: what is told.
+        whole: bool[series, hour], whether that are whole numbers alone.
         rhythm: f64[series, day, 24], what the days before let expect of the hours of a day, but for its level.
         size: by how much the hours after each differ from the hours before it.
         noise: f64[series].
@@ -92,6 +92,7 @@ class _Steps:
     """
 
     level: Floats
+    whole: NDArray[np.bool_]
     rhythm: Floats
     size: Floats
     noise: Floats
@@ -106,14 +107,13 @@ class _Steps:
         return residual
 
 
-def find(profile: Profile, *, temperatures: frozenset[str]) -> tuple[Edge, ...]:
+def find(hours: Hours, *, temperatures: frozenset[str]) -> tuple[Edge, ...]:
     """All levels that begin with an edge large enough for an error, sorted by entity, parameter and start. What they are is not told here.
 
     Args:
-        profile: of a grid.
+        hours: of a grid.
         temperatures: the parameters that are told in degrees.
     """
-    hours = arrange(profile)
     if not hours.entities:
         return ()
     steps = _steps(hours, temperatures=temperatures)
@@ -148,6 +148,7 @@ def _steps(hours: Hours, *, temperatures: frozenset[str]) -> _Steps:
         size[moved, day * 24 : (day + 1) * 24] = _of_day(flat[moved], rhythm=rhythm[moved, day], day=day)
     return _Steps(
         level=level.reshape(series, -1),
+        whole=hours.whole.reshape(series, -1),
         rhythm=rhythm,
         size=size,
         noise=noise,
@@ -186,8 +187,9 @@ def _may_be(steps: _Steps, *, series: int, hour: int) -> Suspicion | None:
         return "any"
     before = steps.level[series, max(0, hour - SIDE) : hour]
     before = np.sort(before[np.isfinite(before)])
-    if size > 0 or not len(before):
-        return None
+    after = slice(hour + 1, hour + 1 + SIDE)
+    if size > 0 or not len(before) or (steps.whole[series, after] & np.isfinite(steps.level[series, after])).any():
+        return None  # no logarithm is a whole number
     usual = before[len(before) // 2]
     return "logarithm" if abs(size - np.log(np.log1p(np.exp(usual))) + usual) <= COMPRESSED else None
 

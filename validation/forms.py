@@ -88,12 +88,21 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Hours:
-    """Hourly levels with their sign, f64[entity, parameter, day, 24]; NaN tells nothing."""
+    """All series hour by hour.
+
+    Attributes:
+        entities: of the first axis.
+        parameters: of the second.
+        first_day: days since 1970.
+        level: f64[entity, parameter, day, 24] with its sign; NaN tells nothing.
+        whole: bool of the same shape, whether all values of an hour are whole numbers.
+    """
 
     entities: tuple[str, ...]
     parameters: tuple[str, ...]
     first_day: int
     level: Floats
+    whole: NDArray[np.bool_]
 
 
 def called(factor: float) -> str:
@@ -107,14 +116,13 @@ def called(factor: float) -> str:
     return f"x{told}" if factor >= 1 else f"x1/{told}"
 
 
-def find(profile: Profile, *, temperatures: frozenset[str] = frozenset()) -> tuple[Form, ...]:
+def find(hours: Hours, *, temperatures: frozenset[str] = frozenset()) -> tuple[Form, ...]:
     """All errors of these forms, sorted by entity, parameter and start.
 
     Args:
-        profile: of the grid.
+        hours: of the grid.
         temperatures: the parameters that are told in degrees: no other has an offset.
     """
-    hours = arrange(profile)
     if not hours.entities:
         return ()
     return tuple(sorted(_over_days(hours, temperatures=temperatures), key=lambda form: (form.entity, form.parameter, form.start)))
@@ -125,7 +133,7 @@ def arrange(profile: Profile) -> Hours:
     least = max(1.0, TELLING_SHARE * timedelta(hours=1) / profile.cadence)
     rows = profile.hours.filter((pl.col("told") >= least) | (pl.col("zero") >= EMPTY))
     if rows.is_empty():
-        return Hours(entities=(), parameters=(), first_day=0, level=np.empty((0, 0, 0, 24)))
+        return Hours(entities=(), parameters=(), first_day=0, level=np.empty((0, 0, 0, 24)), whole=np.empty((0, 0, 0, 24), dtype=np.bool_))
     entities, parameters = (tuple(rows[name].unique().sort()) for name in (ENTITY, PARAMETER))
     place = [rows[name].cast(pl.Enum(told)).to_physical().to_numpy() for name, told in ((ENTITY, entities), (PARAMETER, parameters))]
     day, hour = np.divmod(rows[HOUR].to_numpy(), 24)
@@ -134,7 +142,9 @@ def arrange(profile: Profile) -> Hours:
     sign = np.where(rows["negative"].to_numpy() > 0.5, -1.0, 1.0)
     told = rows.select(pl.when(pl.col("zero") < EMPTY).then("level").otherwise(0.0)).to_series()
     level[place[0], place[1], day - first_day, hour] = told.to_numpy() * sign
-    return Hours(entities=entities, parameters=parameters, first_day=first_day, level=level)
+    whole = np.zeros(level.shape, dtype=np.bool_)
+    whole[place[0], place[1], day - first_day, hour] = rows["whole"].to_numpy()
+    return Hours(entities=entities, parameters=parameters, first_day=first_day, level=level, whole=whole)
 
 
 def _over_days(hours: Hours, *, temperatures: frozenset[str]) -> Iterator[Form]:

@@ -194,6 +194,6 @@ class RowsOf:
     def __getitem__(self, entity: str) -> pl.DataFrame:
         if entity in self._first:
             rows = self._grid.slice(*self._first[entity])
-            if rows[ENTITY][-1] == entity and rows[ENTITY].n_unique() == 1 and rows[AT].is_sorted():
+            if rows[ENTITY][-1] == entity and (rows[ENTITY] == entity).all() and rows[AT].is_sorted():
                 return rows
         return self._grid.filter(pl.col(ENTITY) == entity).sort(AT)

@@ -64,9 +64,10 @@ def diagnose(profile: Profile, *, grid: pl.DataFrame, factor: float, temperature
         factor: the least ratio of a day's level to its past that is taken for a change of unit.
         temperatures: the parameters that are told in degrees.
     """
+    hours = forms.arrange(profile)
     with ThreadPoolExecutor(max_workers=2) as pool:  # each takes a core
-        daily = pool.submit(lambda: (forms.find(profile, temperatures=temperatures), shifts.find(profile, grid=grid, factor=factor)))
-        stepped = edges.find(profile, temperatures=temperatures)
+        daily = pool.submit(lambda: (forms.find(hours, temperatures=temperatures), shifts.find(profile, grid=grid, factor=factor)))
+        stepped = edges.find(hours, temperatures=temperatures)
         formed, left = daily.result()
     named = causes.named(stepped, grid=grid, entities=profile.entities, cadence=profile.cadence, temperatures=temperatures)
     found = [_of_named(each) for each in named]
