@@ -122,6 +122,7 @@ def test_the_lock_names_no_index_and_no_place() -> None:
     assert strays(lock) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folders", "extras"), [(PACKAGES, ("core",)), ((*PACKAGES, "tests"), ("core", "dev"))])
 def test_what_is_imported_is_asked_for_by_name(project: dict[str, list[str]], folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
     asked = {Requirement(text).name for extra in (*extras, *OPTIONAL) for text in project[extra]}

@@ -54,6 +54,7 @@ def _same(ours: train.Trained, theirs: train.Trained) -> None:
     assert losses == [(epoch.loss, epoch.validation_loss) for epoch in theirs.history]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_where_it_was_interrupted(panel_of: PanelFactory, tmp_path: Path) -> None:
     panel, whole = panel_of(), train.fit(panel_of(), network=NETWORK, training=TRAINING)
     with pytest.raises(PlugPulledError):
@@ -67,6 +68,7 @@ def test_a_training_goes_on_where_it_was_interrupted(panel_of: PanelFactory, tmp
     assert not list(tmp_path.iterdir()), "nothing is kept of a training that is done"
 
 
+@pytest.mark.slow
 def test_another_training_begins_anew(panel_of: PanelFactory, tmp_path: Path) -> None:
     with pytest.raises(PlugPulledError):
         train.fit(panel_of(), network=NETWORK, training=TRAINING, checkpoints=tmp_path, on_epoch=_until(2))

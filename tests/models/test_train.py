@@ -66,6 +66,7 @@ def test_devices_that_share_a_batch_learn_what_one_would(panel: Panel) -> None:
         np.testing.assert_allclose(weight, alone.weights[name], atol=2e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_devices_that_do_not_divide_a_batch_are_left_out(panel: Panel) -> None:
     assert train.fit(panel, network=NETWORK, training=replace(TRAINING, batch=7)).device == "cpu"
 
@@ -86,6 +87,7 @@ def test_nothing_is_learned_from(what: str, supervision: Supervision, panel: Pan
     assert _bytes(_planted(panel, where=where), training=training) == _bytes(panel, training=training)
 
 
+@pytest.mark.slow
 def test_a_target_that_was_never_observed_is_not_taken_for_average(panel: Panel) -> None:
     observed = panel.observed.copy()
     observed[..., panel.targets[1]] = False
@@ -174,10 +176,12 @@ def test_the_rate_rises_and_falls() -> None:
     assert rates[-1] < 0.02
 
 
+@pytest.mark.slow
 def test_a_clipped_gradient_moves_another_way_than_a_free_one(panel: Panel) -> None:
     assert _bytes(panel, training=replace(TRAINING, clip=1e-3)) != _bytes(panel)
 
 
+@pytest.mark.slow
 def test_a_training_may_begin_where_another_one_ended(panel: Panel) -> None:
     first = train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3))
     onwards = train.fit(panel, network=NETWORK, training=TRAINING, start=first.weights)
@@ -186,6 +190,7 @@ def test_a_training_may_begin_where_another_one_ended(panel: Panel) -> None:
         train.fit(panel, network=replace(NETWORK, embedding=3), training=TRAINING, start=first.weights)
 
 
+@pytest.mark.slow
 def test_a_panel_that_is_streamed_is_learned_from_as_one_that_is_on_the_devices(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.streaming.CHUNK_BYTES", 60_000)
     training = replace(TRAINING, epochs=3)
@@ -197,6 +202,7 @@ def test_a_panel_that_is_streamed_is_learned_from_as_one_that_is_on_the_devices(
         np.testing.assert_allclose(weight, whole.weights[name], atol=5e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_streamed_training_compiles_each_of_its_shapes_once(panel: Panel) -> None:
     train.fit(panel, network=NETWORK, training=TRAINING, memory=0)
     assert train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3), memory=0).compiles == 0
