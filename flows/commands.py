@@ -11,7 +11,10 @@ ContractOption = Annotated[str, typer.Option("--contract", "-c", help="A contrac
 SourceOption = Annotated[
     str, typer.Option("--source", "-s", help="Folder, file, glob or URL of readings to ingest first; empty: what the lake holds.")
 ]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Parquet file of known incidents: entity, start, end, kind.")]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option("--labels", exists=True, dir_okay=False, help="Parquet file of known incidents: entity, start, end, kind."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 
 
