@@ -13,6 +13,8 @@ import pytest
 from flows.children import ChildEndedError, Children, Stop, StopRequested
 from tests.flows.processes import eventually, lives
 
+pytestmark = pytest.mark.slow
+
 MODULES = {
     "patient": "import time\nprint('begun', flush=True)\ntime.sleep(600)\n",
     "stubborn": "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('begun', flush=True)\ntime.sleep(600)\n",

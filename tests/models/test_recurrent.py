@@ -13,6 +13,8 @@ from jax.experimental import rnn
 from models.config import Cell
 from models.recurrent import LAYERS, Gru, Lstm, gru, lstm
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH, INPUTS, HIDDEN = 7, 2, 3, 4
 
 

@@ -101,6 +101,7 @@ def grids(draw: st.DrawFn) -> pl.DataFrame:
     return pl.concat([frame[:middle], frame[middle:]], rechunk=draw(st.booleans()))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(frame=grids(), block=st.sampled_from([1, 100, places.BLOCK]))
 def test_the_statistics_are_those_of_plain_groups(frame: pl.DataFrame, block: int) -> None:
@@ -112,6 +113,7 @@ def test_the_statistics_are_those_of_plain_groups(frame: pl.DataFrame, block: in
     assert_frame_equal(profile.hours, grouped.hours(frame), check_exact=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(frame=grids(), block=st.sampled_from([1, 100, places.BLOCK]))
 def test_the_days_are_those_of_plain_groups(frame: pl.DataFrame, block: int) -> None:
@@ -148,6 +150,7 @@ def test_hours_of_one_three_and_four_rows_are_told_apart_in_one_block() -> None:
     assert measure(frame).cells["missing"].to_list() == [0]
 
 
+@pytest.mark.slow
 @given(frame=grids(), minimum=st.sampled_from([None, -3.0, 0.0, 0.1]), maximum=st.sampled_from([None, 3.0, 2.5, 1e308]))
 @settings(max_examples=50)
 def test_rows_that_the_profile_rules_out_hold_nothing_odd(frame: pl.DataFrame, minimum: float | None, maximum: float | None) -> None:
