@@ -13,7 +13,6 @@ from telemetry.schema import AT, COHORT, ENTITY, LABEL, PARAMETER, REASON, ROW
 
 VALUE: Final = "__value__"
 _UNIT: Final = "__unit__"
-_GOES_TO: Final = "__goes_to__"
 _FACTOR, _OFFSET, _AGAINST = "__factor__", "__offset__", "__against__"
 
 

@@ -30,7 +30,6 @@ _CHUNK_BYTES: Final = 1 << 16
 _SNIFFED_LINES: Final = 200
 _SEPARATORS: Final = ("\t", ";", "|", ",")
 """The comma comes last: it may be a decimal comma."""
-_TEXT: Final = ("CSV", "TSV")
 _NUMBER: Final = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*")
 _DECIMAL_COMMA: Final = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _DECIMAL_POINT: Final = re.compile(r"\s*[+-]?\d+\.\d+\s*")

@@ -271,11 +271,6 @@ def _finding(
     )
 
 
-def _customer(entity: str) -> str:
-    """The first key of an entity."""
-    return entity.split("/", 1)[0]
-
-
 def _factor(factor: float, *, of: str) -> str:
     looks_like = conversion(factor)
     return f"x {_number(factor)} of {of}" + (f", looks like {looks_like}" if looks_like else "")
