@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +16,13 @@ import pytest
 from flows import page
 from flows.runs import Run
 from flows.serve_pages import listen, serving
+from tests.flows.browser import needs_browser, opened
 from tests.validation.grids import contract, day, grid, multiplied
 from validation import figures, site
 from validation.findings import CheckReport, Finding
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HEIGHT = 800
 READ = """<script>addEventListener("load", () => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange(), told = [];
@@ -54,16 +52,7 @@ def seen(path: Path, *, folder: Path) -> Seen:
     copy = path.with_name(f"copy-{path.name}")
     html = path.read_text(encoding="utf-8")
     copy.write_text(html.replace("</body>", f"{READ.replace('HEIGHT', str(HEIGHT))}</body>"), encoding="utf-8")
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        f"--window-size=1280,{HEIGHT}",
-        "--dump-dom",
-    ]
-    options += [f"--user-data-dir={folder / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=15000"]
-    told = subprocess.run([str(CHROMIUM), *options, copy.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    told = opened(copy, profile=folder / "profile", size=(1280, HEIGHT)).stdout
     copy.unlink()
     return Seen(**json.loads(unescape(told.partition('<pre id="seen">')[2].partition("</pre>")[0])))
 
@@ -149,11 +138,8 @@ def test_pages_that_were_there_before_the_run_had_one_of_its_own_have_no_dead_wa
         assert "The page of this run" not in path.read_text(encoding="utf-8")
 
 
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to lay the page out with")
-
-
 @pytest.mark.service
-@browser
+@needs_browser
 def test_the_first_screen_of_a_stopped_run_says_who_what_by_how_much_and_what_to_do(stopped: Run, tmp_path: Path) -> None:
     for path in (stopped.page, validation_page(stopped)):
         told = seen(path, folder=tmp_path)
@@ -169,7 +155,7 @@ def test_the_first_screen_of_a_stopped_run_says_who_what_by_how_much_and_what_to
 
 
 @pytest.mark.service
-@browser
+@needs_browser
 def test_what_is_quarantined_is_told_on_the_first_screen_as_left_out(tmp_path: Path) -> None:
     frame = multiplied(grid(), "cpu", by=1e4, since=27, entities=("acme/eu",))
     run = checked(frame, folder=tmp_path, verdict="passed")
@@ -183,7 +169,7 @@ def test_what_is_quarantined_is_told_on_the_first_screen_as_left_out(tmp_path: P
 
 
 @pytest.mark.service
-@browser
+@needs_browser
 def test_a_clean_run_says_so_and_nothing_else(tmp_path: Path) -> None:
     run = checked(grid(), folder=tmp_path, verdict="passed")
     for path in (validation_page(run), run.folder / "data_docs" / "index.html"):
@@ -195,7 +181,7 @@ def test_a_clean_run_says_so_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.service
-@browser
+@needs_browser
 def test_a_drift_is_drawn_on_the_first_screen_of_its_page(tmp_path: Path) -> None:
     moved = pl.DataFrame(
         {"parameter": ["latency"] * 30, "day": [day(number).date() for number in range(30)], "effect": [0.0] * 23 + [4.0] * 7}

@@ -1,5 +1,4 @@
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from flows import page, plots
 from flows.blocks import percent, text
 from flows.exhibits import path_of
 from tests.flows import runs_for_pages as runs
+from tests.flows.browser import needs_browser, opened
 from tests.flows.runs_for_pages import Ended
 
 IN_ORDER = ["gate", "data-check", "stages", "accuracy", "forecasts", "incidents", "training", "provenance"]
@@ -362,19 +362,8 @@ def test_words_of_a_summary_are_told_plainly() -> None:
     assert text(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01 00:00:00+00:00"
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-def opened(path: Path, *, profile: Path) -> subprocess.CompletedProcess[str]:
-    """What a browser makes of a file: its document on stdout, its console on stderr. No name can be resolved."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--window-size=1300,3000", "--dump-dom"]
-    options += [
-        f"--user-data-dir={profile}",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--enable-logging=stderr",
-        "--virtual-time-budget=15000",
-    ]
-    return subprocess.run([str(CHROMIUM), *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+SIZE = (1300, 3000)
+"""Of a window that shows a whole page."""
 
 
 def complaints(browser: subprocess.CompletedProcess[str]) -> list[str]:
@@ -383,18 +372,18 @@ def complaints(browser: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.service
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to draw the page with")
+@needs_browser
 @pytest.mark.parametrize("make", [runs.promoted, runs.stopped, runs.scored])
 def test_a_browser_draws_every_figure_and_asks_for_nothing(tmp_path: Path, make: Any) -> None:
     ended = make(tmp_path)
     html = written(ended)
-    browser = opened(ended.run.page, profile=tmp_path / "profile")
+    browser = opened(ended.run.page, profile=tmp_path / "profile", size=SIZE)
     assert browser.stdout.count('data-drawn="yes"') == own(html).count("<figure") > 0
     assert complaints(browser) == []
 
 
 @pytest.mark.service
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to draw the page with")
+@needs_browser
 @pytest.mark.parametrize(
     "call", ["<img src='https://example.org/a.png'>", "<script>fetch('https://example.org/')</script>", "<script>nothing()</script>"]
 )
@@ -402,11 +391,11 @@ def test_a_browser_would_refuse_a_call_from_the_page_and_say_so(tmp_path: Path, 
     ended = runs.crashed(tmp_path)
     changed = written(ended).replace("</body>", f"{call}</body>")
     ended.run.page.write_text(changed, encoding="utf-8")
-    assert complaints(opened(ended.run.page, profile=tmp_path / "profile"))
+    assert complaints(opened(ended.run.page, profile=tmp_path / "profile", size=SIZE))
 
 
 @pytest.mark.service
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to draw the page with")
+@needs_browser
 def test_a_browser_shows_markup_in_names_as_text(tmp_path: Path) -> None:
     ended = runs.promoted(tmp_path, entities=2)
     nasty = "<a href='https://example.org'>acme</a><img src=x onerror=alert(1)>"
@@ -415,7 +404,7 @@ def test_a_browser_shows_markup_in_names_as_text(tmp_path: Path) -> None:
         ended.run, by_entity=rows, by_target=rows, by_entity_target=rows, incidents=runs.incidents().with_columns(entity=pl.lit(nasty))
     )
     written(ended)
-    browser = opened(ended.run.page, profile=tmp_path / "profile")
+    browser = opened(ended.run.page, profile=tmp_path / "profile", size=SIZE)
     outline = Outline(own(browser.stdout))
     assert complaints(browser) == []
     assert outline.all("img") == []
