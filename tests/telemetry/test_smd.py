@@ -13,19 +13,17 @@ from telemetry.lake import Lake
 from telemetry.schema import END, ENTITIES, ENTITY, LABELS, OBSERVED, START
 
 ROOT = Path(__file__).parents[2]
-SMD = ROOT.parent / "shared" / "data" / "smd"
 
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_every_row_and_every_label_of_the_server_machines_arrives(tmp_path: Path) -> None:
-    if not SMD.is_dir():
-        pytest.skip(f"the public data set is not at {SMD}")
+def test_every_row_and_every_label_of_the_server_machines_arrives(data: Path, tmp_path: Path) -> None:
+    smd = data / "smd"
     contract = load(ROOT / "infra" / "contracts" / "smd.toml")
-    files = [path for half in ("train", "test") for path in sorted((SMD / half).glob("*.parquet"))]
-    lake, source = Lake(str(tmp_path)), FileSource(str(SMD), contract=contract)
+    files = [path for half in ("train", "test") for path in sorted((smd / half).glob("*.parquet"))]
+    lake, source = Lake(str(tmp_path)), FileSource(str(smd), contract=contract)
     done = ingest(source, contract=contract, lake=lake)
-    assert (done.parts, done.passed_over) == (len(files), len(list((SMD / "interpretation").glob("*.parquet"))))
+    assert (done.parts, done.passed_over) == (len(files), len(list((smd / "interpretation").glob("*.parquet"))))
     rows = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in files)
     grid = lake.grid(contract=contract).collect()
     assert done.rows_in == done.rows_accepted == done.rows_new == grid.height == grid[OBSERVED].sum() == rows
