@@ -33,24 +33,16 @@ OUTAGE: Final = float(np.log(0.9))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Case:
-    """Values that follow some steps, and what was known before each of these.
+class Case(Past):
+    """Values that follow some steps, and what was known before each of these: the fields of `Past`, [case, 1] each.
 
     Attributes:
         value: f64[case, n], from the step on; NaN where nothing was told.
         fresh: f64[case, n], 1 where a value was not told before in its case: what is only repeated is no more evidence.
-        level: f64[case, 1], as of `Past`, like all that follow.
     """
 
     value: Floats
     fresh: Floats
-    level: Floats
-    recent: Floats
-    noise: Floats
-    low: Floats
-    high: Floats
-    sign: Floats
-    grid: Ints
 
     @property
     def told(self) -> Flags:
@@ -81,21 +73,11 @@ def case(past: Past, *, value: Floats, step: Ints, series: Ints, length: int) ->
     """The values of some steps and series and of those that follow, at most `length`."""
     steps = step[:, None] + np.arange(length)
     told = np.where(steps < len(value), value[np.minimum(steps, len(value) - 1), series[:, None]], np.nan)
-    here = (step, series)
     fresh = np.ones(told.shape)
     for place in range(1, length if length <= MOST else 0):
         fresh[:, place] = (told[:, :place] != told[:, place : place + 1]).all(axis=1)
-    return Case(
-        value=told,
-        fresh=fresh,
-        level=past.level[here][:, None],
-        recent=past.recent[here][:, None],
-        noise=past.noise[here][:, None],
-        low=past.low[here][:, None],
-        high=past.high[here][:, None],
-        sign=past.sign[here][:, None],
-        grid=past.grid[here][:, None],
-    )
+    known = {each.name: getattr(past, each.name)[step, series][:, None] for each in fields(Past)}
+    return Case(value=told, fresh=fresh, **known)
 
 
 def unchanged(cases: Case) -> Floats:
