@@ -3,8 +3,8 @@
     JAX_NUM_CPU_DEVICES=2 python tests/benchmarks/train.py [--repeats 5] [--part train ...] [--fleet-days 180] [--json]
 
 The winning configuration of the design: 2 LSTM layers of 64, 64 steps, batches of 64, two dense layers, Adam, mean absolute error.
-The peers have the same layers, get the same windows in the same order and begin with the same weights. They are asked in turn, and medians
-are told.
+The peers have the same layers, get the same windows in the same order and begin with the same weights; PyTorch's also has the same
+parameters to learn, so its losses must be ours but for rounding. They are asked in turn, and medians are told.
 
     train   windows learned from in a second, overlapping windows, judged at their last step; the losses of both, batch by batch
     infer   windows forecast in a second, at their last step
@@ -155,12 +155,16 @@ class Torch:
         class Peer(torch.nn.Module):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 super().__init__()
-                self.entity = torch.nn.Embedding.from_pretrained((told["prior"] + told["correction"]).clone(), freeze=False)
+                self.prior = torch.nn.Parameter(told["prior"])
+                self.correction = torch.nn.Embedding.from_pretrained(told["correction"], freeze=False)
                 self.lstm = torch.nn.LSTM(width, 64, num_layers=2)
                 self.dense, self.head = torch.nn.Linear(64, NETWORK.dense), torch.nn.Linear(NETWORK.dense, len(TARGETS))
 
+            def of(self, entity: Any) -> Any:
+                return self.prior + self.correction(entity)
+
             def forward(self, inputs: Any, entity: Any) -> Any:
-                of_entity = self.entity(entity).expand(len(inputs), -1, -1)
+                of_entity = self.of(entity).expand(len(inputs), -1, -1)
                 outputs, _ = self.lstm(torch.cat([inputs, of_entity], dim=-1))
                 return self.head(torch.relu(self.dense(outputs[-1])))
 
@@ -170,7 +174,7 @@ class Torch:
                 for theirs, ours in (("weight_ih", "input_kernel"), ("weight_hh", "recurrent_kernel")):
                     getattr(peer.lstm, f"{theirs}_l{layer}").copy_(told[f"layers.{layer}.{ours}"].T)
                 getattr(peer.lstm, f"bias_ih_l{layer}").copy_(told[f"layers.{layer}.bias"])
-                getattr(peer.lstm, f"bias_hh_l{layer}").zero_()
+                getattr(peer.lstm, f"bias_hh_l{layer}").zero_().requires_grad_(False)  # two that learn would move twice as fast as one
             for theirs, ours in ((peer.dense, "dense"), (peer.head, "head")):
                 theirs.weight.copy_(told[f"{ours}.kernel"].T)
                 theirs.bias.copy_(told[f"{ours}.bias"])
@@ -214,7 +218,7 @@ def keras_training(panel: Panel, *, windows: Windows) -> Callable[[], float]:
     peer = Torch(panel, windows=windows) if _importable("torch") else None
     if peer is None:
         raise ImportError("the windows for Keras are cut by PyTorch's peer")
-    embedded = peer.network().entity
+    embedded = peer.network().of
     cut = [peer.cut(rows) for rows in peer.rows]
     inputs = np.concatenate([np.asarray(each[0]).swapaxes(0, 1) for each in cut])
     entity = np.concatenate([embedded(each[2]).detach().numpy() for each in cut])
