@@ -50,6 +50,7 @@ from models.lstm import Steps, forecaster, initial, rest  # noqa: E402
 from models.sampling import Windows  # noqa: E402
 from telemetry.panel import CALENDAR, Panel, Part  # noqa: E402
 from telemetry.panel import load as load_panel  # noqa: E402
+from tests.models.panels import make_panel  # noqa: E402
 
 ENTITIES, STEPS, PARAMETERS, TARGETS = 24, 20_000, 18, (0, 1, 2, 3, 4)
 BATCHES: Final = 64
@@ -64,25 +65,10 @@ PARTS: Final = ("train", "infer", "keras", "steps", "fleet")
 
 def waves(entities: int, steps: int, *, seed: int = 0) -> Panel:
     """Noisy waves with a day's rhythm: most of it TRAIN, the end CALIBRATE."""
-    random = np.random.default_rng(seed)
-    phase = random.uniform(0, 2 * np.pi, size=(entities, 1, PARAMETERS))
-    turn = (2 * np.pi * np.arange(steps) / DAY)[None, :, None]
-    values = np.sqrt(2) * np.sin(turn + phase) + 0.3 * random.normal(size=(entities, steps, PARAMETERS))
-    part = np.full((entities, steps), Part.CALIBRATE, dtype=np.uint8)
-    part[:, : int(0.9 * steps)] = Part.TRAIN
-    return Panel(
-        entities=tuple(f"entity-{number}" for number in range(entities)),
-        parameters=tuple(f"parameter-{number}" for number in range(PARAMETERS)),
-        targets=TARGETS,
-        start_us=0,
-        cadence_seconds=60,
-        values=values.astype(np.float32),
-        observed=np.ones((entities, steps, PARAMETERS), dtype=bool),
-        calendar=random.uniform(-1, 1, size=(steps, len(CALENDAR))).astype(np.float32),
-        newcomer=np.zeros((entities, steps), dtype=bool),
-        part=part,
-        incident=np.zeros((entities, steps), dtype=bool),
-    )
+    panel = make_panel(entities=entities, steps=steps, parameters=PARAMETERS, targets=TARGETS, period=DAY, noise=0.3, seed=seed)
+    part = np.where(np.arange(steps) < int(0.9 * steps), Part.TRAIN, Part.CALIBRATE).astype(np.uint8)
+    calendar = np.random.default_rng(seed).uniform(-1, 1, size=panel.calendar.shape).astype(np.float32)
+    return replace(panel, part=np.tile(part, (entities, 1)), calendar=calendar)
 
 
 def drawn(panel: Panel, *, training: Training, batches: int) -> tuple[Windows, Windows]:
