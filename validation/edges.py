@@ -40,8 +40,6 @@ BESIDE: Final = 2
 SAMPLED: Final = 10
 """Days by which the noise is told."""
 NOISES: Final = 3.0
-SURE: Final = 8.0
-"""Noises by which an edge must stand out where nothing but its size names it."""
 QUIET: Final = 0.01
 """The least noise that is believed."""
 STAYS: Final = 48
