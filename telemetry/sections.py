@@ -2,10 +2,20 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 Aggregation = Literal["sum", "mean", "counter"]
 MissingPolicy = Literal["mark", "zero", "previous", "ignore"]
@@ -266,15 +276,46 @@ class Training(Section):
     """How the network is trained; the defaults are the configuration that won the story."""
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 64)
+    cells: tuple[Literal["lstm", "gru"], ...] = ()
+    """Of every recurrent layer, as many as `hidden`; LSTM throughout where none is told."""
     dense: Annotated[int, Field(ge=1)] = 64
     embedding: Annotated[int, Field(ge=0)] = 8
+    loss: Literal["mae", "huber", "gaussian", "quantile"] = "mae"
     batch: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     schedule: Literal["constant", "cosine"] = "constant"
+    rise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all training steps in which the learning rate rises from 0."""
+    clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Gradients of a greater norm are scaled down to it; 0 leaves them as they are."""
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 5
     """Epochs without a better validation loss after which training stops."""
+    overlapping: bool = True
+    """Whether windows begin elsewhere in every epoch, and overlap; else each begins where the one before ends."""
+    unknown_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the windows whose entity is hidden, so that one which nobody knows yet can be forecast too."""
+    start: Literal["fresh", "champion"] = "fresh"
+    """With which weights a training begins."""
     seed: int = 0
+
+    @field_validator("cells")
+    @classmethod
+    def _a_cell_a_layer(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        layers = info.data.get("hidden", value)
+        if value and len(value) != len(layers):
+            raise ValueError(f"one of lstm and gru is needed for each of the {len(layers)} layers of hidden {list(layers)}, or none")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:  # Any: plain JSON
+        """Without the keys that older contracts could not have, where they say nothing: such a contract means what it meant."""
+        told: dict[str, Any] = plain(self)
+        usual = {name for name in _LATER if getattr(self, name) == Training.model_fields[name].default}
+        return {name: value for name, value in told.items() if name not in usual}
+
+
+_LATER: Final = frozenset({"cells", "loss", "rise", "clip", "overlapping", "unknown_share", "start"})
 
 
 class Thresholds(Section):
