@@ -26,6 +26,7 @@ class Network:
         extras: numbers that a forecast tells beside its location, as its loss wants them.
         dense: units of the dense layer before the output.
         embedding: numbers that describe an entity; 0 for none.
+        static: S, numbers that are known of an entity and do not change; 0 for none.
     """
 
     parameters: int
@@ -39,6 +40,7 @@ class Network:
     embedding: int = 8
     cells: tuple[Cell, ...] = ()
     extras: int = 0
+    static: int = 0
 
     @property
     def layers(self) -> tuple[tuple[Cell, int], ...]:

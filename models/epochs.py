@@ -35,13 +35,17 @@ class Data(NamedTuple):
         values: f32[E, T, P].
         missing: bool[E, T, P].
         part: u8[E, T], ABSENT where a forecast may not be held against the step.
-        calendar: f32[T, C].
+        calendar: f32[Z, T, C].
+        clock: i32[E], the calendar that each entity follows.
+        static: f32[E, S].
     """
 
     values: Array
     missing: Array
     part: Array
     calendar: Array
+    clock: Array
+    static: Array
 
 
 class Cut(NamedTuple):
@@ -99,12 +103,14 @@ class Seen(NamedTuple):
         missing: bool[S, batch, P].
         part: u8[S, batch], ABSENT where a forecast may not be held against the step.
         calendar: f32[S, batch, C].
+        static: f32[batch, attribute].
     """
 
     values: Array
     missing: Array
     part: Array
     calendar: Array
+    static: Array
 
 
 @partial(jax.jit, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
@@ -130,7 +136,8 @@ def epoch(
 
 
 _Told = tuple[Array, Array, dict[str, Array]]
-_OF_SEEN = Seen(*(P(None, None, AXIS) for _ in Seen._fields))  # type: ignore[arg-type]  # how each field is cut
+OF_SEEN = Seen(*(P(None, AXIS) if name == "static" else P(None, None, AXIS) for name in Seen._fields))  # type: ignore[arg-type]
+"""How each field is cut."""
 Chunk = tuple[Seen, Windows]
 """Some batches of an epoch, each field with an axis of batches before its own."""
 
@@ -143,7 +150,7 @@ def advance(state: State, chunk: Chunk, rates: Array, *, network: Network, cut: 
         (weights, moments), told = lax.scan(_learner(network=network, cut=cut), (state.weights, state.moments), (*chunk, rates))
         return state._replace(weights=weights, moments=moments), told
 
-    told: tuple[State, _Told] = _shared(on_each, mesh=mesh, taken=(P(), (_OF_SEEN, P(None, AXIS)), P()))(state, chunk, rates)
+    told: tuple[State, _Told] = _shared(on_each, mesh=mesh, taken=(P(), (OF_SEEN, P(None, AXIS)), P()))(state, chunk, rates)
     return told
 
 
@@ -156,7 +163,7 @@ def validated(weights: Weights, chunk: Chunk, *, network: Network, cut: Cut, mes
         _, (totals, counts) = lax.scan(lambda now, batch: (now, validate(weights, batch)), None, chunk)
         return _summed((totals.sum(), counts.sum()))
 
-    told: tuple[Array, Array] = _shared(on_each, mesh=mesh, taken=(P(), (_OF_SEEN, P(None, AXIS))))(weights, chunk)
+    told: tuple[Array, Array] = _shared(on_each, mesh=mesh, taken=(P(), (OF_SEEN, P(None, AXIS))))(weights, chunk)
     return told
 
 
@@ -241,7 +248,13 @@ def _gathered(data: Data, windows: Windows, *, steps: int) -> Seen:
     """What windows hold, of data on the device."""
     entity, start = windows.rows[:, 0], windows.rows[:, 1]
     at = start + jnp.arange(steps)[:, None]
-    return Seen(values=data.values[entity, at], missing=data.missing[entity, at], part=data.part[entity, at], calendar=data.calendar[at])
+    return Seen(
+        values=data.values[entity, at],
+        missing=data.missing[entity, at],
+        part=data.part[entity, at],
+        calendar=data.calendar[data.clock[entity], at],
+        static=data.static[entity],
+    )
 
 
 def _cost(weights: Weights, seen: Seen, windows: Windows, *, part: Part, network: Network, cut: Cut) -> tuple[Array, Array]:
@@ -255,6 +268,7 @@ def _cost(weights: Weights, seen: Seen, windows: Windows, *, part: Part, network
         calendar=seen.calendar[:length],
         newcomer=jnp.broadcast_to(newcomer > 0, (length, entity.size)),
         entity=jnp.where(told > 0, entity, -1),
+        static=seen.static if network.static else None,
     )
     forecasts, _ = forecaster(network, weights=weights).distribution(steps, carries=rest(network, batch=entity.size), first=first)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.config import Network
 from models.recurrent import LAYERS, Carry, Dense
+from telemetry.panel import CALENDAR, Panel
 
 CLIP = 10.0
 """Inputs beyond this many standard deviations look the same to the network: constant columns wake up in real data."""
@@ -29,6 +30,7 @@ class Steps(NamedTuple):
         calendar: f32[step, batch, C].
         newcomer: bool[step, batch].
         entity: i32[batch], the entity's row of corrections; negative for one that the network does not know.
+        static: f32[batch, S], what is known of the entity and does not change; None where the network takes nothing of the kind.
     """
 
     values: Array
@@ -36,6 +38,7 @@ class Steps(NamedTuple):
     calendar: Array
     newcomer: Array
     entity: Array
+    static: Array | None = None
 
 
 class Forecaster(nnx.Module):
@@ -43,13 +46,16 @@ class Forecaster(nnx.Module):
 
     The observed mask is given per parameter: sources lose single parameters, and a 0 for 'missing' must differ from a 0 for
     'average'. It costs P rows of one input product, which is small beside the recurrence.
+
+    What may never have been seen in training (a holiday, a flag, an attribute's value) begins without weight, and so stays silent.
     """
 
     def __init__(self, network: Network, *, random: np.random.Generator) -> None:
         self.network = network
         flags = network.parameters + 1
-        inputs = network.parameters + network.calendar + flags + network.embedding
-        silent = slice(network.parameters + network.calendar, network.parameters + network.calendar + flags)
+        turning = network.parameters + min(network.calendar, len(CALENDAR))
+        told = network.parameters + network.calendar + flags + network.static
+        inputs, silent = told + network.embedding, slice(turning, told)
         self.prior = nnx.Param(jnp.asarray(random.normal(size=network.embedding), dtype=jnp.float32))
         self.correction = nnx.Param(jnp.zeros((network.entities, network.embedding)))
         widths = (inputs, *network.hidden)
@@ -67,7 +73,7 @@ class Forecaster(nnx.Module):
 
     def distribution(self, steps: Steps, *, carries: tuple[Carry, ...], first: int = 0) -> tuple[Array, tuple[Carry, ...]]:
         """The same as f32[step - first, batch, L, K, 1 + extras]: the location, and what the loss has it tell beside."""
-        hidden, constant = self._inputs(steps), self._entity(steps)
+        hidden, constant = self._inputs(steps), self._constant(steps)
         after = []
         for number, (layer, carry) in enumerate(zip(self.layers, carries, strict=True)):
             hidden, carry_after = layer(hidden, carry=carry, constant=None if number else constant)
@@ -85,8 +91,13 @@ class Forecaster(nnx.Module):
         flags = (steps.missing.astype(dtype), steps.newcomer[..., None].astype(dtype))
         return jnp.concatenate([jnp.clip(steps.values, -CLIP, CLIP), steps.calendar, *flags], axis=-1)
 
+    def _constant(self, steps: Steps) -> Array:
+        """f32[batch, S + embedding]: what it reads of whose telemetry this is, the same in all steps."""
+        entity = self._entity(steps)
+        return entity if steps.static is None else jnp.concatenate([jnp.clip(steps.static, -CLIP, CLIP), entity], axis=-1)
+
     def _entity(self, steps: Steps) -> Array:
-        """f32[batch, embedding]: what it reads of whose telemetry this is."""
+        """f32[batch, embedding]: what it has learned of it, or of all together."""
         row = jnp.where(steps.entity < 0, self.network.entities, steps.entity)
         return self.prior[...] + self.correction[...].at[row].get(mode="fill", fill_value=0)
 
@@ -133,6 +144,18 @@ def check(weights: Mapping[str, NDArray[np.float32]], *, network: Network) -> No
     ]
     if differences:
         raise ValueError("the weights are not this network's: " + "; ".join(differences))
+
+
+def check_panel(panel: Panel, *, network: Network) -> None:
+    """Refuse a panel that this network cannot read.
+
+    Raises:
+        ValueError: it has other parameters, another calendar or other attributes; all differences are told.
+    """
+    found = {"parameters": len(panel.parameters), "calendar": panel.calendar.shape[-1], "static": panel.static.shape[-1]}
+    wanted = {"parameters": network.parameters, "calendar": network.calendar, "static": network.static or found["static"]}
+    if found != wanted:
+        raise ValueError(f"the panel is not this network's: found columns {found}, expected {wanted}")
 
 
 def _name(path: tuple[object, ...]) -> str:

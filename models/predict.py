@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.config import Network
 from models.devices import AXIS, mesh_of
-from models.lstm import Steps, check, forecaster, rest
+from models.lstm import Steps, check, check_panel, forecaster, rest
 from models.recurrent import Carry
 from telemetry.panel import Panel
 
@@ -50,9 +50,10 @@ def forecast(
         devices: that share the entities; all that JAX has by default.
 
     Raises:
-        ValueError: the weights are not the network's, or the steps are not in the panel.
+        ValueError: the weights or the panel are not the network's, or the steps are not in the panel.
     """
     check(weights, network=network)
+    check_panel(panel, network=network)
     if not 0 <= start <= stop <= panel.steps:
         raise ValueError(f"steps {start} to {stop} are not within the panel's {panel.steps}")
     entities = len(panel.entities)
@@ -63,10 +64,11 @@ def forecast(
     forecasts = np.zeros((entities, stop - start, len(network.leads), len(network.targets)), dtype=np.float32)
     mesh, batch = _shared(entities, devices=devices)
     device_weights = jax.device_put(weights, NamedSharding(mesh, P()))
+    clock = jnp.asarray(np.pad(panel.clock, (0, batch - entities)))
     carries = jax.device_put(rest(network, batch=batch), NamedSharding(mesh, P(AXIS)))
     for first in range(begin, end, chunk):
         steps = _steps(panel, first=first, last=min(first + chunk, end), shape=(chunk, batch), rows=rows)
-        made, carries = _advance(device_weights, steps, carries, network=network, mesh=mesh)
+        made, carries = _advance(device_weights, steps, clock, carries, network=network, mesh=mesh)
         _keep(np.asarray(made)[:, :entities], forecasts=forecasts, made_at=first - start, leads=network.leads)
     return forecasts
 
@@ -90,35 +92,35 @@ def _chunk_steps(entities: int, *, steps: int) -> int:
 
 
 def _steps(panel: Panel, *, first: int, last: int, shape: tuple[int, int], rows: NDArray[np.int32]) -> Steps:
-    """The panel's steps, time-major, filled up to the shape (steps, entities) with what is not observed."""
+    """The panel's steps, time-major, filled up to the shape (steps, entities) with what is not observed; calendar is f32[step, Z, C]."""
     after, beside = shape[0] - (last - first), shape[1] - len(rows)
     observed = panel.observed[:, first:last].swapaxes(0, 1)
     values = np.where(observed, panel.values[:, first:last].swapaxes(0, 1), np.float32(0))
     return Steps(
         values=jnp.asarray(np.pad(values, ((0, after), (0, beside), (0, 0)))),
         missing=jnp.asarray(np.pad(~observed, ((0, after), (0, beside), (0, 0)), constant_values=True)),
-        calendar=jnp.asarray(np.pad(panel.calendar[first:last], ((0, after), (0, 0))))[:, None],
+        calendar=jnp.asarray(np.pad(panel.calendar[:, first:last].swapaxes(0, 1), ((0, after), (0, 0), (0, 0)))),
         newcomer=jnp.asarray(np.pad(panel.newcomer[:, first:last].T, ((0, after), (0, beside)))),
         entity=jnp.asarray(np.pad(rows, (0, beside), constant_values=-1)),
+        static=jnp.asarray(np.pad(panel.static, ((0, beside), (0, 0)))),
     )
 
 
 @partial(jax.jit, static_argnames=("network", "mesh"), donate_argnames=("carries",))
 def _advance(
-    weights: dict[str, Array], steps: Steps, carries: tuple[Carry, ...], *, network: Network, mesh: Mesh
+    weights: dict[str, Array], steps: Steps, clock: Array, carries: tuple[Carry, ...], *, network: Network, mesh: Mesh
 ) -> tuple[Array, tuple[Carry, ...]]:
     """Forecasts f32[step, E, L, K] made at a chunk's steps, and the state after it; each device has a part of the entities."""
 
-    def on_each(weights: dict[str, Array], steps: Steps, carries: tuple[Carry, ...]) -> tuple[Array, tuple[Carry, ...]]:
-        everyone = (*steps.newcomer.shape, steps.calendar.shape[-1])
-        seen = steps._replace(calendar=jnp.broadcast_to(steps.calendar, everyone))
+    def on_each(weights: dict[str, Array], steps: Steps, clock: Array, carries: tuple[Carry, ...]) -> tuple[Array, tuple[Carry, ...]]:
+        seen = steps._replace(calendar=steps.calendar[:, clock], static=steps.static if network.static else None)
         return forecaster(network, weights=weights).__call__(seen, carries=carries)
 
     of_entity = P(None, AXIS)
-    of_steps = Steps(*(of_entity, of_entity, P(), of_entity, P(AXIS)))  # type: ignore[arg-type]  # how each field is cut
+    of_steps = Steps(*(of_entity, of_entity, P(), of_entity, P(AXIS), P(AXIS)))  # type: ignore[arg-type]  # how each field is cut
     told: tuple[Array, tuple[Carry, ...]] = shard_map(
-        on_each, mesh=mesh, in_specs=(P(), of_steps, P(AXIS)), out_specs=(of_entity, P(AXIS)), check_vma=False
-    )(weights, steps, carries)
+        on_each, mesh=mesh, in_specs=(P(), of_steps, P(AXIS), P(AXIS)), out_specs=(of_entity, P(AXIS)), check_vma=False
+    )(weights, steps, clock, carries)
     return told
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models import epochs
 from models.config import Network
 from models.devices import AXIS
-from models.epochs import Chunk, Cut, Record, Seen, State
+from models.epochs import OF_SEEN, Chunk, Cut, Record, Seen, State
 from models.sampling import Windows
 from telemetry.panel import Panel, Part
 
@@ -57,7 +57,7 @@ class Stream:
         """Batches cut out of the panel, on the devices; all chunks are of one size but for the last."""
         step = max(1, CHUNK_BYTES // self._batch_bytes(windows.rows.shape[1]))
         of_batches = NamedSharding(self.mesh, P(None, AXIS))
-        of_seen = NamedSharding(self.mesh, P(None, None, AXIS))
+        of_seen = Seen(*(NamedSharding(self.mesh, cut) for cut in OF_SEEN))  # type: ignore[arg-type]  # how each field is cut
         for first in range(0, windows.rows.shape[0], step):
             batches = slice(first, first + step)
             chosen = Windows(rows=windows.rows[batches], gain=windows.gain[batches], shift=windows.shift[batches])
@@ -80,6 +80,7 @@ class Stream:
             np.where(missing, np.float32(0), panel.values[entity, at]),
             missing,
             np.where(mature, panel.part[entity, at], np.uint8(Part.ABSENT)),
-            np.where(inside[..., None], panel.calendar[at], np.float32(0)),
+            np.where(inside[..., None], panel.calendar[panel.clock[entity], at], np.float32(0)),
+            panel.static[windows.rows[..., 0]],
         )
         return Seen(*told)

@@ -22,7 +22,7 @@ from models import epochs, sampling
 from models.config import Network, Training
 from models.devices import mesh_of
 from models.epochs import Cut, Data, Record, State
-from models.lstm import check, initial
+from models.lstm import check, check_panel, initial
 from models.sampling import Windows
 from models.streaming import Stream
 from telemetry.errors import TrainingError
@@ -87,8 +87,9 @@ def fit(
 
     Raises:
         TrainingError: nothing to learn from or to validate on, or a loss that is not finite.
-        ValueError: the weights to begin with are not the network's.
+        ValueError: the weights to begin with, or the panel, are not the network's.
     """
+    check_panel(panel, network=network)
     if start is not None:
         check(start, network=network)
     learnable, calibrate = (sampling.judged(panel, part=part) for part in (Part.TRAIN, Part.CALIBRATE))
@@ -165,7 +166,9 @@ def _load(panel: Panel, *, network: Network, training: Training) -> Data:
         values=jnp.asarray(values),
         missing=jnp.asarray(np.pad(~shown, ((0, 0), (0, after), (0, 0)), constant_values=True)),
         part=jnp.asarray(np.pad(np.where(judged, panel.part, 0).astype(np.uint8), ((0, 0), (0, after)))),
-        calendar=jnp.asarray(np.pad(panel.calendar, ((0, after), (0, 0)))),
+        calendar=jnp.asarray(np.pad(panel.calendar, ((0, 0), (0, after), (0, 0)))),
+        clock=jnp.asarray(panel.clock),
+        static=jnp.asarray(panel.static),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from telemetry.entity_sections import Attributes, Calendar, strangers
 from telemetry.errors import ContractError, UnitError
 from telemetry.sections import (
     Checks,
@@ -41,6 +42,8 @@ from telemetry.units import DEGREES, Conversion, Declared, conversion
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED: Final = frozenset({"entity", "cohort", "at", "observed", "label", "day", "row", "revision", "source", "target", "parameter"})
 """Columns of our own tables, which a parameter must not be named after."""
+_LATER: Final = {"calendar": Calendar(), "attributes": Attributes()}
+"""Sections that older contracts could not have: one that does not use them means what it meant."""
 
 
 class Contract(Section):
@@ -51,6 +54,8 @@ class Contract(Section):
     reviewed: bool = True
     """False in a draft that nobody has confirmed yet: `load` refuses it."""
     entity: Entity
+    calendar: Calendar = Calendar()
+    attributes: Attributes = Attributes()
     time: Time
     files: Files = Files()
     layout: Layout = Layout()
@@ -100,6 +105,13 @@ class Contract(Section):
         return value
 
     @model_validator(mode="after")
+    def _entities_are_told_by_their_keys(self) -> Self:
+        keys = tuple(dict.fromkeys((*self.entity.keys, *filter(None, (self.entity.cohort,)))))
+        if wrong := strangers(self.calendar, self.attributes, keys=keys):
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
     def _units_fit(self) -> Self:
         for name, parameter in self.parameters.items():
             try:
@@ -140,7 +152,8 @@ class Contract(Section):
     @property
     def digest(self) -> str:
         """SHA-256 over the declared meaning (16 hex digits): equal for equal contracts, whatever their layout or comments."""
-        told = json.dumps(self.model_dump(mode="json", exclude={"reviewed"}), sort_keys=True, separators=(",", ":"))
+        without = {"reviewed", *(name for name, usual in _LATER.items() if getattr(self, name) == usual)}
+        told = json.dumps(self.model_dump(mode="json", exclude=without), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

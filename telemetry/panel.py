@@ -1,7 +1,7 @@
 """The dense arrays that a network learns from and forecasts on. NumPy only: it travels to a bare GPU machine."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CALENDAR = ("minute_sin", "minute_cos", "hour_sin", "hour_cos", "weekday_sin", "weekday_cos", "monthday_sin", "monthday_cos")
+HOLIDAYS = ("holiday", "holiday_next_day", "holiday_day_before")
+"""1 on a public holiday, on the day before one, and on the day after one; told only where the contract names a country."""
 
 
 class Part(IntEnum):
@@ -32,10 +34,17 @@ class Panel:
         start_us: first step, microseconds since 1970-01-01 UTC; step t is at `start_us + t * cadence_seconds * 1_000_000`.
         values: f32[E, T, P], scaled; 0 where not observed.
         observed: bool[E, T, P].
-        calendar: f32[T, C], sines and cosines named in CALENDAR.
+        calendar: f32[Z, T, C], one for each zone and country that entities live by: sines and cosines named in CALENDAR, and the flags
+            HOLIDAYS where there are any. An array f32[T, C] is taken for the only one.
         newcomer: bool[E, T].
         part: u8[E, T], a `Part`.
         incident: bool[E, T], labelled as an incident: measured by, never learned from.
+        clock: i32[E], the calendar that each entity follows; the first by default.
+        static: f32[E, S], what is known of an entity and does not change, each around 1 in size; 0 where it is not known.
+        attributes: S names, in the order of the last axis of `static`.
+
+    Raises:
+        ValueError: the arrays do not fit each other.
     """
 
     entities: tuple[str, ...]
@@ -49,6 +58,24 @@ class Panel:
     newcomer: NDArray[np.bool_]
     part: NDArray[np.uint8]
     incident: NDArray[np.bool_]
+    clock: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    static: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    attributes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in what a panel of one calendar and no attributes leaves out."""
+        entities = len(self.entities)
+        if self.calendar.ndim == 2:
+            object.__setattr__(self, "calendar", self.calendar[None])
+        if not self.clock.size:
+            object.__setattr__(self, "clock", np.zeros(entities, dtype=np.int32))
+        if not self.static.size:
+            object.__setattr__(self, "static", np.zeros((entities, len(self.attributes)), dtype=np.float32))
+        calendars, of = len(self.calendar), self.clock
+        if of.shape != (entities,) or (entities and not 0 <= of.min() <= of.max() < calendars):
+            raise ValueError(f"clock {of.tolist()} must name one of {calendars} calendars for each of {entities} entities")
+        if self.static.shape != (entities, len(self.attributes)):
+            raise ValueError(f"static f32{list(self.static.shape)} must tell {self.attributes} of {entities} entities")
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -60,14 +87,21 @@ class Panel:
         """T."""
         return int(self.values.shape[1])
 
+    @property
+    def calendar_names(self) -> tuple[str, ...]:
+        """The C calendar columns' names."""
+        return (*CALENDAR, *HOLIDAYS)[: self.calendar.shape[-1]]
+
 
 _ARRAYS: Final = ("values", "observed", "calendar", "newcomer", "part", "incident")
+_OF_ENTITIES: Final = ("clock", "static")
+"""Arrays that panels written before there were several calendars lack."""
 
 
 def save(panel: Panel, *, folder: Path) -> None:
     """Write the panel as plain `.npy` files and one `panel.json`, so that another process can map it into memory."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _ARRAYS:
+    for name in (*_ARRAYS, *_OF_ENTITIES):
         np.save(folder / f"{name}.npy", getattr(panel, name), allow_pickle=False)
     told = {
         "entities": panel.entities,
@@ -75,6 +109,7 @@ def save(panel: Panel, *, folder: Path) -> None:
         "targets": panel.targets,
         "start_us": panel.start_us,
         "cadence_seconds": panel.cadence_seconds,
+        "attributes": panel.attributes,
     }
     (folder / "panel.json").write_text(json.dumps(told), encoding="utf-8")
 
@@ -82,12 +117,14 @@ def save(panel: Panel, *, folder: Path) -> None:
 def load(folder: Path) -> Panel:
     """The panel that `save` wrote, its arrays mapped read-only from disk."""
     told = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    there = (*_ARRAYS, *(name for name in _OF_ENTITIES if (folder / f"{name}.npy").is_file()))
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in _ARRAYS else None, allow_pickle=False) for name in there}
     return Panel(
         entities=tuple(told["entities"]),
         parameters=tuple(told["parameters"]),
         targets=tuple(told["targets"]),
         start_us=told["start_us"],
         cadence_seconds=told["cadence_seconds"],
+        attributes=tuple(told.get("attributes", ())),
         **arrays,
     )

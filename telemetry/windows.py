@@ -1,12 +1,14 @@
 """From the grid to the panel: the cut of time into train | gap | calibrate | gap | test, and the dense arrays of a network."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from telemetry import calendars
+from telemetry.attributes import attribute
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError, SourceError
 from telemetry.panel import Panel, Part
@@ -84,11 +86,11 @@ def panel(
 
     Args:
         grid: rows of `grid_schema`.
-        contract: parameters, targets, cadence, newcomer days.
-        scales: SCALES; an entity without one gets the median of all.
+        contract: parameters, targets, cadence, newcomer days, calendar and attributes.
+        scales: SCALES; an entity without one gets the median of all. Those with a count are the entities that training has seen.
         entities: ENTITIES, whose `first_seen` says who is a newcomer when.
         labels: LABELS; the minutes within are marked as incidents.
-        parts: from `cuts`; None marks every step TEST.
+        parts: from `cuts`; None marks every step TEST, and what the contract's calendar says of nobody is not told.
         data_start: when the data began; who was there then is no newcomer unless the contract says so (default: the least first_seen).
 
     Raises:
@@ -104,6 +106,12 @@ def panel(
     newcomer = axis.mark(newcomers(entities, contract=contract, data_start=data_start), names=names)
     present = np.zeros(values.shape[:2], dtype=np.bool_)
     present[entity, axis.step] = True
+    cohorts = calendars.cohorts_of(entities)
+    followed = calendars.follow(names, contract=contract, cohorts=cohorts)
+    if parts is not None:
+        calendars.tell(followed, contract=contract)
+    attributed = attribute(names, contract=contract, scales=scales, cohorts=cohorts)
+    span = {"start_us": axis.start_us, "steps": axis.steps, "cadence_seconds": contract.time.cadence_seconds}
     return Panel(
         entities=names,
         parameters=contract.names,
@@ -112,10 +120,13 @@ def panel(
         cadence_seconds=contract.time.cadence_seconds,
         values=values,
         observed=observed,
-        calendar=calendar(start_us=axis.start_us, steps=axis.steps, cadence_seconds=contract.time.cadence_seconds),
+        calendar=calendars.calendars(followed, **span, holidays=contract.calendar.has_holidays),
         newcomer=newcomer,
         part=_parts(axis, names=names, parts=parts, present=present),
         incident=axis.mark(labels, names=names),
+        clock=followed.clock,
+        static=attributed.values,
+        attributes=attributed.names,
     )
 
 
@@ -169,17 +180,3 @@ def _parts(axis: _Axis, *, names: tuple[str, ...], parts: pl.DataFrame | None, p
         within = axis.mark(parts.select(ENTITY, pl.col(start).alias(START), pl.col(end).alias(END)), names=names)
         part[within & present] = which
     return part
-
-
-def calendar(*, start_us: int, steps: int, cadence_seconds: int) -> NDArray[np.float32]:
-    """f32[steps, 8]: sine and cosine of minute of hour, time of day, weekday and day of month, UTC, as named in `panel.CALENDAR`."""
-    begin = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=start_us)
-    at = pl.datetime_range(begin, interval=f"{cadence_seconds}s", end=begin + timedelta(seconds=cadence_seconds) * (steps - 1), eager=True)
-    when = pl.DataFrame({AT: at}).select(
-        minute=pl.col(AT).dt.minute() / 60,
-        hour=(pl.col(AT).dt.hour() + pl.col(AT).dt.minute() / 60) / 24,
-        weekday=(pl.col(AT).dt.weekday() - 1) / 7,
-        monthday=(pl.col(AT).dt.day() - 1) / pl.col(AT).dt.month_end().dt.day(),
-    )
-    turn = 2 * np.pi * when.to_numpy()
-    return np.stack([np.sin(turn), np.cos(turn)], axis=-1).reshape(steps, -1).astype(np.float32)

@@ -53,8 +53,11 @@ ADVICE: Final = {
     "telemetry.windows.panel; also look whether the rows are sorted by entity and time before they are laid out.",
     "own scale": "For who maintains the pipeline: look at how scales and rows are brought together (telemetry.scaling.matrices): by the "
     "names of entity and parameter, never by their place.",
-    "calendar": "For who maintains the pipeline: make the calendar from UTC (telemetry.windows.calendar); a local clock, or a naive time, "
-    "has come in.",
+    "calendar": "For who maintains the pipeline: make the calendar from UTC instants and the zone that the contract names "
+    "(telemetry.calendars.calendar), and look up whose calendar an entity follows by its key (telemetry.calendars.follow); a local clock, "
+    "a naive time, or another entity's zone has come in.",
+    "attributes": "For who maintains the pipeline: make them from the contract's section of that name and from the scales that the network "
+    "was trained with (telemetry.attributes.attribute), by the names of the entities and never by their place.",
     "newcomer flag": "For who maintains the pipeline: compare the entity's first_seen in the table `entities` with its first row in the "
     "grid, and newcomer.days of the contract.",
 }

@@ -146,6 +146,8 @@ def of_tensors(contract: Contract, *, newcomers: bool, unfitting: Literal["stop"
     full = tensor_judgements.full_weight_steps(contract)
     mean, sd = tensor_judgements.MEAN_TOLERANCE, tensor_judgements.SD_TOLERANCE
     yield tensor_expectations.ExpectCalendar(description="The calendar is what the clock says, within -1 and 1.")
+    if contract.attributes.one_hot or contract.attributes.facts:
+        yield tensor_expectations.ExpectAttributes(description="Every entity has the attributes that the contract tells of its keys.")
     if newcomers:
         days = contract.newcomer.days
         yield tensor_expectations.ExpectNewcomerFlag(days=days, description=f"Newcomers are flagged for {days} days, and nobody else.")

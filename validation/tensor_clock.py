@@ -4,27 +4,27 @@ from collections.abc import Callable
 
 import numpy as np
 
-from telemetry.panel import Panel
 from validation.tensor_causes import MOST, Cause, Flags, Floats
 
 
-def zone(panel: Panel, *, expected: Callable[[int], Floats]) -> str:
+def zone(calendar: Floats, *, right: Floats, expected: Callable[[int], Floats]) -> str:
     """By how many hours the calendar's clock is ahead of UTC, e.g. `+2 h`; empty where no such number explains it.
 
     Args:
-        panel: whose calendar it is.
-        expected: f64[T, 8], the calendar of a clock that is so many minutes ahead.
+        calendar: f64[T, 8], which is not right.
+        right: what it should be.
+        expected: f64[T, 8], the calendar of a clock that is so many minutes ahead of UTC.
     """
-    sine, cosine = panel.calendar[:, 2].astype(np.float64), panel.calendar[:, 3].astype(np.float64)
-    right = expected(0)
-    turn = np.arctan2(sine, cosine) - np.arctan2(right[:, 2], right[:, 3])
+    utc = expected(0)
+    turn = np.arctan2(calendar[:, 2], calendar[:, 3]) - np.arctan2(utc[:, 2], utc[:, 3])
     minutes = np.rint(turn / (2 * np.pi) * 1440) % 1440
     found, counts = np.unique(minutes[np.isfinite(minutes)], return_counts=True)
     if not len(found):
         return ""
     usual = [int(each) for each in found[np.argsort(-counts)][:2]]
-    shifts = [shift for each in usual for shift in (each, each - 1440) if shift and abs(shift) <= 14 * 60]
-    hits = {shift: (np.abs(panel.calendar - expected(shift)) <= 1e-4).all(axis=1) for shift in shifts}
+    elsewhere = bool((np.abs(right - utc) > 1e-4).any())  # only where another clock is right can that of UTC be wrong
+    shifts = [shift for each in usual for shift in (each, each - 1440) if (shift or elsewhere) and abs(shift) <= 14 * 60]
+    hits = {shift: (np.abs(calendar - expected(shift)) <= 1e-4).all(axis=1) for shift in shifts}
     for shift, hit in hits.items():
         if hit.mean() >= MOST:
             return _hours(shift)
@@ -33,7 +33,7 @@ def zone(panel: Panel, *, expected: Callable[[int], Floats]) -> str:
             if abs(shift - other) == 60 and shift < other and (hit | also).mean() >= MOST:
                 return f"{_hours(shift)} or {_hours(other)} by summer time"
     if usual[0] == 0 and shifts:  # half of the year at UTC itself
-        same = (np.abs(panel.calendar - right) <= 1e-4).all(axis=1)
+        same = (np.abs(calendar - utc) <= 1e-4).all(axis=1)
         return next((f"0 h or {_hours(shift)} by summer time" for shift, hit in hits.items() if (hit | same).mean() >= MOST), "")
     return ""
 

@@ -76,11 +76,19 @@ class ExpectOwnScale(_OfTensors, ColumnAggregateExpectation):
 
 
 class ExpectCalendar(_OfTensors, BatchExpectation):
-    """The calendar that the clock says."""
+    """The calendar that the clock says, and each entity's own."""
 
     def findings(self, metrics: Metrics) -> Sequence[Finding]:
         """See `tensor_judgements.odd_calendar`."""
         return tensor_judgements.odd_calendar(metrics[FRAME])
+
+
+class ExpectAttributes(_OfTensors, BatchExpectation):
+    """The attributes that the contract tells of an entity."""
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `tensor_judgements.odd_attributes`."""
+        return tensor_judgements.odd_attributes(metrics[FRAME])
 
 
 class ExpectNewcomerFlag(_OfTensors, BatchExpectation):

@@ -15,7 +15,8 @@ from telemetry.scaling import FLOOR_OF_COHORT, FULL_WEIGHT_DAYS
 from telemetry.schema import ENTITY, KIND, MEAN, PARAMETER, SD
 from validation import tensor_causes as causes
 from validation.findings import Finding, Severity
-from validation.tensor_profile import CALENDAR_KIND, NEWCOMER_KIND, SCALED
+from validation.tensor_entities import ATTRIBUTES_KIND, CALENDAR_KIND, FOLLOWER_KIND
+from validation.tensor_profile import NEWCOMER_KIND, SCALED
 
 Row = dict[str, Any]  # Any: a row of TENSORS
 
@@ -230,23 +231,54 @@ def _bad(tensors: pl.DataFrame, *, parameter: str, column: str) -> list[Row]:
 
 
 def odd_calendar(tensors: pl.DataFrame) -> tuple[Finding, ...]:
-    """Calendar features that the clock contradicts."""
+    """Calendar features that the clock contradicts, and entities that follow the calendar of another place than theirs."""
     odd = tensors.filter(pl.col(KIND) == CALENDAR_KIND, (pl.col("unlike_grid") > 0) | (pl.col("not_finite") > 0))
-    return tuple(
+    of_others = tensors.filter(pl.col(KIND) == FOLLOWER_KIND, pl.col("unlike_grid") > 0)
+    return tuple(_of_column(row) for row in odd.iter_rows(named=True)) + tuple(
         _of_row(
             row,
             expectation="calendar",
-            found=f"{row['unlike_grid']:,} steps off, {row['lowest']:.3g} to {row['highest']:.3g}" + _clock(row, ", a clock at UTC {of}"),
-            expected="what the clock says, -1 to 1",
-            sentence=f"{row[PARAMETER]} is not what the clock says at {row['unlike_grid']:,} steps: the network would learn the wrong "
-            "hours." + _clock(row, " It was made with a clock that is at UTC {of}: local time was taken for UTC."),
+            found=f"the calendar of {row['of']}, {row['unlike_grid']:,} steps off",
+            expected=f"the calendar of {row['place']}",
+            sentence=f"{row[ENTITY]} follows the calendar of {row['of']} instead of that of {row['place']}, and differs from it at "
+            f"{row['unlike_grid']:,} steps: the network would learn the wrong hours.",
         )
-        for row in odd.iter_rows(named=True)
+        for row in of_others.iter_rows(named=True)
+    )
+
+
+def _of_column(row: Row) -> Finding:
+    """Of a calendar's feature."""
+    whose = "" if row["place"] == "UTC" else f" in {row['place']}"
+    mistaken = "local time was taken for UTC" if not whose else f"that is not the time{whose}"
+    return _of_row(
+        row,
+        expectation="calendar",
+        found=f"{row['unlike_grid']:,} steps off, {row['lowest']:.3g} to {row['highest']:.3g}" + _clock(row, ", a clock at UTC {of}"),
+        expected="what the clock says, -1 to 1" if not whose else f"what the clock says{whose}, -1 to 1",
+        sentence=f"{row[PARAMETER]} is not what the clock says{whose} at {row['unlike_grid']:,} steps: the network would learn the wrong "
+        "hours." + _clock(row, f" It was made with a clock that is at UTC {{of}}: {mistaken}."),
     )
 
 
 def _clock(row: Row, said: str) -> str:
     return said.format(of=row["of"]) if row["of"] else ""
+
+
+def odd_attributes(tensors: pl.DataFrame) -> tuple[Finding, ...]:
+    """Entities whose attributes are not what the contract tells of them."""
+    odd = tensors.filter(pl.col(KIND) == ATTRIBUTES_KIND, pl.col("unlike_grid") > 0)
+    return tuple(
+        _of_row(
+            row,
+            expectation="attributes",
+            found=f"{row['unlike_grid']:,} wrong: {row['of']}",
+            expected="what the contract tells of this entity's keys",
+            sentence=f"{row[ENTITY]} has attributes that the contract does not tell of it: {row['of']}. The network would take it for "
+            "another kind of entity.",
+        )
+        for row in odd.iter_rows(named=True)
+    )
 
 
 def odd_newcomers(tensors: pl.DataFrame, *, days: int) -> tuple[Finding, ...]:

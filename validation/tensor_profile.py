@@ -14,18 +14,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from telemetry.contract import Contract
-from telemetry.panel import CALENDAR, Panel, Part
+from telemetry.panel import Panel, Part
 from telemetry.scaling import FULL_WEIGHT_DAYS
 from telemetry.schema import AT, COHORT, COUNT, ENTITY, FIRST_SEEN, KIND, MEAN, PARAMETER, SD, TIME, Schema
-from validation import tensor_causes, tensor_clock
-from validation.tensor_causes import ROUND_TRIP, Cause, Constants, Known
+from validation import tensor_causes, tensor_clock, tensor_entities
+from validation.tensor_causes import ROUND_TRIP, Cause, Constants, Flags, Floats, Known
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 Row = dict[str, Any]  # Any: a row of TENSORS
 
 SCALED: Final = "scaled"
-CALENDAR_KIND: Final = "calendar"
 NEWCOMER_KIND: Final = "newcomer"
 TENSORS: Final[Schema] = {
     KIND: pl.String,
@@ -45,13 +42,14 @@ TENSORS: Final[Schema] = {
     "unlike_grid": pl.Int64,
     "cause": pl.String,
     "of": pl.String,
+    "place": pl.String,
     "lowest": pl.Float64,
     "highest": pl.Float64,
 }
 """`steps, mean, sd`: of the scaled values observed in training. `not_finite`: values that are no number; `overflow`: of these, those too
 large for 16 bits. `stray`: values other than 0 where nothing was observed. `unlike_grid`: values that differ from what they are made of.
 `cause, of`: what was done instead of scaling, as of `tensor_causes.Cause`; with `unlike_grid` 0 the scale itself is at fault.
-`start, end`: the whole time line, or what differs."""
+`place`: the zone and the country that a calendar, or an entity, should go by. `start, end`: the whole time line, or what differs."""
 
 LARGEST_HALF: Final = 65504.0
 """The largest 16-bit float."""
@@ -72,8 +70,8 @@ def measure(
         panel: to look at.
         scales: SCALES, with which it should have been made.
         grid: rows of `grid_schema`, from which it should have been made.
-        contract: how long an entity is a newcomer.
-        entities: ENTITIES; without them the newcomer flag is not looked at.
+        contract: how long an entity is a newcomer, whose calendar it follows, and which attributes it has.
+        entities: ENTITIES; without them the newcomer flag is not looked at, and no cohort is known.
         stale: SCALES of an earlier release, to tell whether these were used by mistake.
     """
     constants = _constants(scales, panel=panel)
@@ -81,7 +79,10 @@ def measure(
     full_weight = int(FULL_WEIGHT_DAYS * 86_400 / contract.time.cadence_seconds)
     cohort = {} if entities is None else dict(entities.select(ENTITY, COHORT).iter_rows())
     cohorts = tuple(str(cohort.get(name, "")) for name in panel.entities)
-    told = _scaled(panel, scales=constants, stale=earlier, grid=grid, full_weight=full_weight, cohorts=cohorts) + _calendar(panel)
+    told = _scaled(panel, scales=constants, stale=earlier, grid=grid, full_weight=full_weight, cohorts=cohorts)
+    told += tensor_entities.calendars(panel, contract=contract, cohorts=cohort, period=lambda which: _period(which, panel=panel))
+    everywhere = _period(np.ones(panel.steps, dtype=np.bool_), panel=panel)
+    told += tensor_entities.attributes(panel, contract=contract, scales=scales, cohorts=cohort, whole=everywhere)
     if entities is not None:
         told += _newcomer(panel, entities=entities, contract=contract)
     return pl.DataFrame(told, schema=TENSORS)
@@ -235,38 +236,6 @@ def _unlike_grid(values: NDArray[np.float32], *, observed: Flags, raw: Floats, m
         error = np.abs(values * sd + mean - raw)
         unlike = ~(error <= tensor_causes.lost_digits(raw, mean=mean, sd=sd))
     return np.asarray((known != observed) | (known & unlike))
-
-
-def _calendar(panel: Panel) -> list[Row]:
-    expected = _expected_calendar(panel)
-    unlike = ~(np.abs(panel.calendar - expected) <= 1e-5)
-    hours = tensor_clock.zone(panel, expected=lambda ahead: _expected_calendar(panel, ahead_minutes=ahead)) if unlike.any() else ""
-    return [
-        {
-            KIND: CALENDAR_KIND,
-            PARAMETER: name,
-            **_period(unlike[:, c] if unlike[:, c].any() else ~unlike[:, c], panel=panel),
-            "not_finite": int((~np.isfinite(panel.calendar[:, c])).sum()),
-            "unlike_grid": int(unlike[:, c].sum()),
-            "of": hours,
-            "lowest": float(np.nan_to_num(panel.calendar[:, c]).min()),
-            "highest": float(np.nan_to_num(panel.calendar[:, c]).max()),
-        }
-        for c, name in enumerate(CALENDAR)
-    ]
-
-
-def _expected_calendar(panel: Panel, *, ahead_minutes: int = 0) -> Floats:
-    """f64[T, 8]: sine and cosine of the shares of hour, day, week and month that are gone, from the clock alone."""
-    step = np.timedelta64(panel.cadence_seconds, "s")
-    at = np.datetime64(panel.start_us, "us") + np.timedelta64(ahead_minutes, "m") + np.arange(panel.steps) * step
-    day, month = at.astype("datetime64[D]"), at.astype("datetime64[M]")
-    minute = (at - at.astype("datetime64[h]")) // np.timedelta64(1, "m") / 60
-    of_day = (at - day) // np.timedelta64(1, "m") / 1440
-    weekday = (day.astype(np.int64) + 3) % 7 / 7  # 1970-01-01 was a Thursday; the week begins on Monday
-    length = (month + np.timedelta64(1, "M")).astype("datetime64[D]") - month.astype("datetime64[D]")
-    turn = 2 * np.pi * np.stack([minute, of_day, weekday, (day - month.astype("datetime64[D]")) / length], axis=1)
-    return np.stack([np.sin(turn), np.cos(turn)], axis=-1).reshape(panel.steps, -1)
 
 
 def _newcomer(panel: Panel, *, entities: pl.DataFrame, contract: Contract) -> list[Row]:

@@ -108,7 +108,7 @@ def inference(panel: Panel, *, windows: Windows) -> Callable[[], np.ndarray]:
         def forecast(carry: None, row: jax.Array) -> tuple[None, jax.Array]:
             entity, at = row[:, 0], row[:, 1] + jnp.arange(LAST.time_steps)[:, None]
             newcomer = jnp.zeros(at.shape, dtype=bool)
-            steps = Steps(data.values[entity, at], data.missing[entity, at], data.calendar[at], newcomer, entity)
+            steps = Steps(data.values[entity, at], data.missing[entity, at], data.calendar[0, at], newcomer, entity)
             told, _ = forecaster(NETWORK, weights=weights)(steps, carries=rest(NETWORK, batch=entity.size), first=LAST.time_steps - 1)
             return carry, told[0, :, 0]
 

@@ -50,7 +50,7 @@ def test_the_state_carries_the_past_across_calls(cells: tuple[Cell, ...]) -> Non
     whole, _ = _told(weights, steps, rest(network, batch=1), network=network)
     parts, carries = [], rest(network, batch=1)
     for half in (slice(0, 3), slice(3, 6)):
-        part = Steps(*(field[half] for field in steps[:-1]), entity=steps.entity)
+        part = Steps(*(field[half] for field in steps[:4]), entity=steps.entity)
         told, carries = _told(weights, part, carries, network=network)
         parts.append(told)
     np.testing.assert_allclose(jnp.concatenate(parts), whole, rtol=1e-5, atol=1e-6)

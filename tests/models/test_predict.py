@@ -48,7 +48,7 @@ def test_forecasts_are_those_the_network_makes_a_lead_before(panel_of: PanelFact
     steps = Steps(
         values=panel.values.swapaxes(0, 1),
         missing=~panel.observed.swapaxes(0, 1),
-        calendar=np.broadcast_to(panel.calendar[:, None], (60, 3, 8)),
+        calendar=np.broadcast_to(panel.calendar[0][:, None], (60, 3, 8)),
         newcomer=panel.newcomer.T,
         entity=np.arange(3),
     )

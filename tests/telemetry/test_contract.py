@@ -43,7 +43,7 @@ def test_a_review_changes_nothing_of_what_a_contract_means() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"tiem": {}}, "tiem: unknown key; allowed here: checks, description, entity, files, gate"),
+        ({"tiem": {}}, "tiem: unknown key; allowed here: attributes, calendar, checks, description, entity"),
         (
             {"time": {"column": "t", "zoen": "UTC"}},
             "time.zoen: unknown key; allowed here: cadence_seconds, clock, column, fold, format, gap, origin, pattern, repeated, zone",

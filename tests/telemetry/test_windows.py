@@ -8,12 +8,13 @@ import polars as pl
 import pytest
 
 from telemetry import contract as contracts
+from telemetry.calendars import calendar
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError, SourceError
 from telemetry.panel import Part, load, save
 from telemetry.scaling import fit
 from telemetry.schema import AT, COHORT, COUNT, ENTITIES, ENTITY, FIRST_SEEN, LABELS, LAST_SEEN, MEAN, OBSERVED, PARAMETER, SD, TIME
-from telemetry.windows import calendar, cuts, panel
+from telemetry.windows import cuts, panel
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -12,7 +12,13 @@ STEP = timedelta(minutes=10)
 STEPS_A_DAY = 144
 
 
-def contract(*, rules: tuple[dict[str, object], ...] = (), **checks: object) -> Contract:
+def contract(
+    *,
+    rules: tuple[dict[str, object], ...] = (),
+    calendar: dict[str, object] | None = None,
+    attributes: dict[str, object] | None = None,
+    **checks: object,
+) -> Contract:
     """Four parameters at ten minutes a step; `checks` go into its section of that name."""
     raw = {
         "name": "small",
@@ -27,6 +33,8 @@ def contract(*, rules: tuple[dict[str, object], ...] = (), **checks: object) -> 
         },
         "rules": rules,
         "checks": checks,
+        "calendar": calendar or {},
+        "attributes": attributes or {},
     }
     return parse(raw)
 

@@ -18,10 +18,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from telemetry.calendars import calendar
 from telemetry.panel import Part
 from telemetry.scaling import FULL_WEIGHT_DAYS, fit
 from telemetry.schema import AT, COHORT, END, ENTITIES, ENTITY, FIRST_SEEN, LAST_SEEN, MEAN, PARAMETER, SD
-from telemetry.windows import calendar, cuts
+from telemetry.windows import cuts
 from tests.validation.grids import STEPS_A_DAY, contract, day, grid
 from tests.validation.tensors import Scaled, made_of
 
@@ -125,8 +126,12 @@ def plant(clean: Scaled, *, kind: str, seed: int) -> tuple[Scaled, Planted]:
     spoiled, named = KINDS[kind](site)
     where = site.where
     if kind in CALENDARS:
-        odd = np.abs(spoiled.panel.calendar - clean.panel.calendar).max(axis=0) > 1e-4
+        odd = np.abs(spoiled.panel.calendar - clean.panel.calendar).max(axis=(0, 1)) > 1e-4
         where = frozenset((None, name) for name, differs in zip(_calendar_names(), odd, strict=True) if differs)
+    elif kind in FOLLOWERS:
+        own = made_of(clean.grid, entities=clean.entities, declared=spoiled.declared).panel.clock
+        names = zip(clean.panel.entities, spoiled.panel.clock != own, strict=True)
+        where = frozenset((name, None) for name, differs in names if differs)
     elif kind in FLAGS:
         struck = (spoiled.panel.newcomer != clean.panel.newcomer).any(axis=1)
         where = frozenset((name, None) for name, differs in zip(clean.panel.entities, struck, strict=True) if differs)
@@ -375,6 +380,19 @@ def _summer_time(site: Site) -> tuple[Scaled, str]:
     return site.clean.spoiled(calendar=np.concatenate([winter[:turn], summer[turn:]])), "+1 h or +2 h by summer time"
 
 
+def _another_zone(site: Site) -> tuple[Scaled, str]:
+    """Each customer has a zone of its own; one entity follows another customer's."""
+    zones = {"acme": "Europe/Berlin", "bolt": "America/New_York", "core": "Asia/Kolkata"}
+    declared = contract(calendar={"by": "customer", "zones": zones, "country": "DE", "countries": {"bolt": "US"}})
+    local = made_of(site.clean.grid, entities=site.clean.entities, declared=declared)
+    clock = local.panel.clock.copy()
+    index = int(site.rng.integers(len(clock)))
+    other = int(site.rng.choice([place for place in range(len(local.panel.calendar)) if place != clock[index]]))
+    whose = local.panel.entities[int(np.flatnonzero(clock == other)[0])].split("/", maxsplit=1)[0]
+    clock[index] = other
+    return local.spoiled(clock=clock), f"follows the calendar of {zones[whose]}"
+
+
 def _newcomer(site: Site) -> tuple[Scaled, str]:
     flags = site.clean.panel.newcomer.copy()
     index = int(site.rng.integers(len(flags)))
@@ -388,6 +406,7 @@ def _newcomer(site: Site) -> tuple[Scaled, str]:
 
 
 CALENDARS: Final = frozenset({"calendar, hours off", "calendar, summer time"})
+FOLLOWERS: Final = frozenset({"calendar, another entity's zone"})
 FLAGS: Final = frozenset({"newcomer flag"})
 KINDS: Final[dict[str, Bug]] = {
     "missing scaling": lambda site: (_applied(site, lambda _: (0.0, 1.0)), "not scaled at all"),
@@ -423,5 +442,6 @@ KINDS: Final[dict[str, Bug]] = {
     "whole numbers": lambda site: _damaged(site, np.rint, named="rounded to whole numbers"),
     "calendar, hours off": _zone,
     "calendar, summer time": _summer_time,
+    "calendar, another entity's zone": _another_zone,
     "newcomer flag": _newcomer,
 }

@@ -1,12 +1,13 @@
 """A healthy panel of a small grid, with its scales and entities, and the same with one array replaced."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from telemetry.contract import Contract
 from telemetry.panel import Panel, Part
 from telemetry.scaling import fit
 from telemetry.schema import AT, COHORT, ENTITIES, ENTITY, FIRST_SEEN, LABELS, LAST_SEEN, MEAN, PARAMETER, SD
@@ -26,9 +27,12 @@ class Scaled:
     grid: pl.DataFrame
     entities: pl.DataFrame
     stale: pl.DataFrame | None = None
+    declared: Contract = field(default_factory=contract)
 
     def statistics(self) -> pl.DataFrame:
-        return measure(self.panel, scales=self.scales, grid=self.grid.lazy(), contract=contract(), entities=self.entities, stale=self.stale)
+        return measure(
+            self.panel, scales=self.scales, grid=self.grid.lazy(), contract=self.declared, entities=self.entities, stale=self.stale
+        )
 
     def findings(self, *, unfitting: Severity = "stop") -> list[Finding]:
         """Of all judgements, as the suite asks them."""
@@ -41,7 +45,12 @@ class Scaled:
             found += judgements.stray(told, parameter=name)
             found += judgements.unlike_grid(told, parameter=name)
             found += judgements.wrong_scale(told, parameter=name, unfitting=unfitting)
-        return [*found, *judgements.odd_calendar(told), *judgements.odd_newcomers(told, days=contract().newcomer.days)]
+        return [
+            *found,
+            *judgements.odd_calendar(told),
+            *judgements.odd_attributes(told),
+            *judgements.odd_newcomers(told, days=contract().newcomer.days),
+        ]
 
     def spoiled(self, **arrays: NDArray[Any]) -> "Scaled":
         return replace(self, panel=replace(self.panel, **arrays))
@@ -72,12 +81,13 @@ def scaled() -> Scaled:
     return made_of(frame, entities=entities)
 
 
-def made_of(frame: pl.DataFrame, *, entities: pl.DataFrame, scales: pl.DataFrame | None = None) -> Scaled:
-    """The panel of a grid, scaled as it should be, or with these scales."""
+def made_of(frame: pl.DataFrame, *, entities: pl.DataFrame, scales: pl.DataFrame | None = None, declared: Contract | None = None) -> Scaled:
+    """The panel of a grid, scaled as it should be, or with these scales; of another contract than usual, if one is given."""
+    told = declared or contract()
     parts = cuts(frame.lazy(), contract=contract())
     if scales is None:
         scales = fit(frame.lazy(), contract=contract(), entities=entities, cuts=parts)
     labels = pl.DataFrame(schema=LABELS)
-    made = panel(frame.lazy(), contract=contract(), scales=scales, entities=entities, labels=labels, parts=parts)
+    made = panel(frame.lazy(), contract=told, scales=scales, entities=entities, labels=labels, parts=parts)
     assert (made.part == Part.TRAIN).any()
-    return Scaled(panel=made, scales=scales, grid=frame, entities=entities)
+    return Scaled(panel=made, scales=scales, grid=frame, entities=entities, declared=told)

@@ -168,7 +168,7 @@ def swapped(panel: Scaled) -> Scaled:
 
 
 def late_clock(panel: Scaled) -> Scaled:
-    return panel.spoiled(calendar=np.roll(panel.panel.calendar, 6, axis=0))
+    return panel.spoiled(calendar=np.roll(panel.panel.calendar, 6, axis=-2))
 
 
 def no_newcomer(panel: Scaled) -> Scaled:

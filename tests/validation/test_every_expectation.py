@@ -103,7 +103,7 @@ TENSORS: dict[str, Callable[[Scaled], Scaled]] = {
     "expect_zero_where_unobserved": changed(stray),
     "expect_round_trip": changed(moved),
     "expect_own_scale": changed(others),
-    "expect_calendar": lambda panel: panel.spoiled(calendar=np.roll(panel.panel.calendar, 6, axis=0)),
+    "expect_calendar": lambda panel: panel.spoiled(calendar=np.roll(panel.panel.calendar, 6, axis=-2)),
     "expect_newcomer_flag": lambda panel: panel.spoiled(newcomer=np.zeros_like(panel.panel.newcomer)),
 }
 

@@ -128,7 +128,7 @@ def test_a_deviation_below_one_is_right_only_at_the_floor() -> None:
 
 
 def test_a_calendar_of_another_zone_is_found(healthy: Scaled) -> None:
-    calendar = np.roll(healthy.panel.calendar, 6, axis=0)
+    calendar = np.roll(healthy.panel.calendar, 6, axis=-2)
     odd = {parameter for name, _, parameter in told(healthy.spoiled(calendar=calendar)) if name == "calendar"}
     assert odd == {f"{part}_{wave}" for part in ("hour", "weekday", "monthday") for wave in ("sin", "cos")}
 
