@@ -12,10 +12,11 @@ from flows.recalibrate import recalibrate
 from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.score import score
+from flows.sweep import sweep
 from flows.tend import tend
 
 FLOWS: dict[str, Flow[..., dict[str, Any]]] = {  # Any: plain JSON
-    flow.name: flow for flow in (ingest, check, retrain, recalibrate, score, quality_report, rollback, tend, demo)
+    flow.name: flow for flow in (ingest, check, retrain, recalibrate, score, quality_report, rollback, sweep, tend, demo)
 }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_lake, cli_quarantine, cli_suspensions
+from flows import cli_lake, cli_quarantine, cli_suspensions, cli_sweep
 from flows.commands import ContractOption, JsonOption, LabelsOption, SourceOption, guarded, run, tell, text_of
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(cli_quarantine.app)
 app.add_typer(cli_suspensions.app)
 app.add_typer(cli_lake.app)
+app.add_typer(cli_sweep.app)
 
 
 class Training(StrEnum):

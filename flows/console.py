@@ -1,13 +1,18 @@
 """What a person at a terminal is told while a flow runs: one line a stage, a progress bar while training. It goes to stderr;
 stdout is for results."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
+WIDE: Final = 160
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -22,17 +27,37 @@ def line(text: str, *, style: str | None = None) -> None:
 
 
 @contextmanager
-def epochs(total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar over epochs; the callable takes the epoch just finished and what to say of it."""
-    with Progress(*_columns(), console=_console, transient=True, disable=not _console.is_terminal) as progress:
-        bar = progress.add_task("epochs", total=total, told="")
+def progress(total: int, *, of: str) -> Iterator[Callable[[int, str], None]]:
+    """A bar over what is `of` one kind; the callable takes the number of the one just finished and what to say of it."""
+    with Progress(*_columns(), console=_console, transient=True, disable=not _console.is_terminal) as shown:
+        bar = shown.add_task(f"{of}s", total=total, told="")
 
-        def advance(epoch: int, told: str) -> None:
-            progress.update(bar, completed=epoch, told=told)
+        def advance(number: int, told: str) -> None:
+            shown.update(bar, completed=number, told=told)
             if not _console.is_terminal:
-                _console.print(f"    epoch {epoch}/{total}  {told}")
+                _console.print(f"    {of} {number}/{total}  {told}")
 
         yield advance
+
+
+def epochs(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
+    """A bar over epochs."""
+    return progress(total, of="epoch")
+
+
+def table(heads: Sequence[str], *, rows: Iterable[Sequence[str]], numbers: Collection[str]) -> None:
+    """Rows below their heads, the columns named in `numbers` set to the right; where it is no terminal, as wide as it takes."""
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        drawn.add_column(head, justify="right" if head in numbers else "left", no_wrap=head in numbers)
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    (_console if _console.is_terminal else Console(stderr=True, width=WIDE)).print(drawn)
+
+
+def lines(text: str) -> None:
+    """Lines as they are, to be copied."""
+    _console.print(Text(text))
 
 
 @dataclass(slots=True)

@@ -207,6 +207,8 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "undeclared",
         "clock_example",
         "tables",
+        "designs",
+        "contract_lines",
     }
 )
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from telemetry.errors import TidewatchError
@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     """Address under which `<home>/runs` is served, for links in the Prefect UI."""
     keep_runs: Annotated[int, Field(ge=1)] = 200
     """How many run folders of each flow are kept; older ones are removed."""
+    tracking: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("TIDEWATCH_TRACKING", "MLFLOW_TRACKING_URI"))] = None
+    """Where MLflow keeps the records of trainings: an address or a file, which may hold credentials. None: there are no records."""
 
     @model_validator(mode="before")
     @classmethod

@@ -109,10 +109,10 @@ class Ranked:
     chosen: bool
 
 
-def designs(network: Network, *, training: Training) -> tuple[Design, ...]:
-    """18 designs: every architecture with windows of 16, 64 and 256 steps, overlapping and not, all else as told."""
+def designs(network: Network, *, training: Training, time_steps: Sequence[int] = TIME_STEPS) -> tuple[Design, ...]:
+    """Every architecture with windows of each length, overlapping and not, all else as told: 18 designs with the usual lengths."""
     told = []
-    for architecture, steps, overlapping in product(ARCHITECTURES, TIME_STEPS, (True, False)):
+    for architecture, steps, overlapping in product(ARCHITECTURES, time_steps, (True, False)):
         warmup = min(training.warmup_steps, steps // 4)
         told.append(
             Design(
@@ -122,6 +122,12 @@ def designs(network: Network, *, training: Training) -> tuple[Design, ...]:
             )
         )
     return tuple(told)
+
+
+def device() -> str:
+    """The kind of device that trains, on which all seconds depend: `cpu cpu`, `gpu NVIDIA H100`."""
+    first = jax.local_devices()[0]
+    return f"{first.platform} {first.device_kind}"
 
 
 def run(

@@ -17,7 +17,7 @@ HOME = Path(tempfile.mkdtemp(prefix="tidewatch-tests-"))
 
 DATA = Path(os.environ.get("TIDEWATCH_DATA", ROOT.parent / "shared" / "data"))
 
-for name in [name for name in os.environ if name.startswith(("TIDEWATCH_", "PREFECT_"))]:
+for name in [name for name in os.environ if name.startswith(("TIDEWATCH_", "PREFECT_", "MLFLOW_"))]:
     del os.environ[name]  # a developer's own settings must not decide a test
 os.environ |= {
     "TZ": "UTC",

@@ -18,7 +18,7 @@ from flows.settings import CHECKOUT
 from tests.flows.conftest import Released, SmallFleet, small_contract
 from validation.findings import Finding
 
-COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "score", "report", "releases", "rollback", "up")
+COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "sweep", "score", "report", "releases", "rollback", "up")
 
 
 def tidewatch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:

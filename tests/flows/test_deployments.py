@@ -27,6 +27,7 @@ def test_schedules_are_these() -> None:
         "tend": [("41 1 * * *", "UTC", "daily")],
         "recalibrate": [("17 2 * * *", "UTC", "daily")],
         "retrain": [("23 3 * * 0", "UTC", "weekly")],
+        "sweep": [],
     }
 
 
@@ -38,6 +39,7 @@ def test_flows_and_parameters_are_these() -> None:
         "tend": ("flows.tend.tend", {"contract": "fleet"}),
         "recalibrate": ("flows.recalibrate.recalibrate", {"contract": "fleet"}),
         "retrain": ("flows.retrain.retrain", {"contract": "fleet", "source": ""}),
+        "sweep": ("flows.sweep.sweep", {"contract": "fleet", "source": "", "designs": "all", "seeds": 3}),
     }
 
 
