@@ -63,14 +63,14 @@ class Panel:
     attributes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Fill in what a panel of one calendar and no attributes leaves out."""
+        """Fill in what follows from there being one calendar, or no attributes."""
         entities = len(self.entities)
         if self.calendar.ndim == 2:
             object.__setattr__(self, "calendar", self.calendar[None])
-        if not self.clock.size:
+        if len(self.calendar) == 1:
             object.__setattr__(self, "clock", np.zeros(entities, dtype=np.int32))
-        if not self.static.size:
-            object.__setattr__(self, "static", np.zeros((entities, len(self.attributes)), dtype=np.float32))
+        if not self.attributes and not self.static.size:
+            object.__setattr__(self, "static", np.zeros((entities, 0), dtype=np.float32))
         calendars, of = len(self.calendar), self.clock
         if of.shape != (entities,) or (entities and not 0 <= of.min() <= of.max() < calendars):
             raise ValueError(f"clock {of.tolist()} must name one of {calendars} calendars for each of {entities} entities")
