@@ -14,7 +14,7 @@ from flows.publish import publish_stage
 from flows.reporting import closing
 from flows.runs import Run, begin
 from flows.settings import Settings
-from flows.train import train_stage
+from flows.train import Beginning, Changes, train_stage
 from validation import verdict
 from validation.findings import DataCheckFailed
 
@@ -27,6 +27,7 @@ def retrain(
     epochs: Annotated[int | None, Field(ge=1)] = None,
     learning_rate: Annotated[float | None, Field(gt=0)] = None,
     seed: int | None = None,
+    start: Beginning | None = None,
 ) -> dict[str, Any]:  # Any: plain JSON
     """Learn new weights and thresholds, and let them replace the champion only if the gate says so.
 
@@ -37,11 +38,13 @@ def retrain(
         epochs: Instead of the contract's.
         learning_rate: Instead of the contract's.
         seed: Instead of the contract's.
+        start: Instead of the contract's; champion begins with the weights in force, where they fit.
     """
     settings = Settings()
     run = begin("retrain", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
-        learn(run, summary, contract=contract, source=source, labels=labels, epochs=epochs, learning_rate=learning_rate, seed=seed)
+        changes: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "start": start}  # Any: as of learn
+        learn(run, summary, contract=contract, source=source, labels=labels, **changes)
     return summary
 
 
@@ -57,13 +60,14 @@ def learn(
     epochs: int | None = None,
     learning_rate: float | None = None,
     seed: int | None = None,
+    start: Beginning | None = None,
 ) -> None:
     """The stages of a retrain, within a run.
 
     Args:
         run: whose stages these are.
         summary: of that run.
-        contract: as for `retrain`, like `source`, `labels`, `epochs`, `learning_rate` and `seed`.
+        contract: as for `retrain`, like `source`, `labels`, `epochs`, `learning_rate`, `seed` and `start`.
         source: what to ingest first, if anything.
         labels: known incidents.
         oracle: Parquet file of the conditional mean (entity, at, target, oracle), known for simulated telemetry only.
@@ -71,6 +75,7 @@ def learn(
         epochs: instead of the contract's.
         learning_rate: instead of the contract's.
         seed: instead of the contract's.
+        start: instead of the contract's.
 
     Raises:
         DataCheckFailed: a check stops the run.
@@ -88,7 +93,8 @@ def learn(
         summary.update(facts | {"quarantined": left_out}, gate="stop", release=None)
         raise
     summary.update(prepared.facts())
-    summary.update(train_stage(run, contract=contract, epochs=epochs, learning_rate=learning_rate, seed=seed).facts())
+    changes = Changes(epochs=epochs, learning_rate=learning_rate, seed=seed, start=start)
+    summary.update(train_stage(run, contract=contract, changes=changes).facts())
     judged = judge_stage(run, contract=contract, oracle=oracle)
     summary.update(judged.facts())
     published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed)
