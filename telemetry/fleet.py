@@ -6,10 +6,11 @@ accuracy measured on the fleet can be held against the best that any model could
     tides (calendar, traits) x wander (AR(1)) x noise (white, mean 1) -> incidents -> whole numbers, gaps, nulls -> readings
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
+from zoneinfo import available_timezones
 
 import numpy as np
 import polars as pl
@@ -72,6 +73,9 @@ class FleetConfig:
     """Where they fall, the first day inclusive, the last exclusive; by default the last 14."""
     early_incidents: int = 4
     """Others, in the days before."""
+    zones: tuple[str, ...] = ()
+    """IANA zones of the customers, in turn, by whose clocks they live in summer and winter; by default each region is at a fixed distance
+    from UTC."""
 
     def __post_init__(self) -> None:
         first, last = self.period
@@ -81,6 +85,8 @@ class FleetConfig:
                 f"over {self.days} days.",
                 hint="it needs a customer that was there from the start, a region and two days.",
             )
+        if unknown := self.zones and sorted(set(self.zones) - available_timezones()):
+            raise FleetError(f"There is no time zone {', '.join(unknown)}.", hint="give IANA names, such as 'Europe/Helsinki'.")
         if self.start.utcoffset() != timedelta(0):
             raise FleetError(f"The fleet's start {self.start.isoformat()} is not in UTC.", hint="give it as datetime(..., tzinfo=UTC).")
         if not 0 <= first < last <= self.days:
@@ -105,6 +111,11 @@ class FleetConfig:
     def entities(self) -> tuple[str, ...]:
         """The keys `customer/region`, customer by customer."""
         return tuple(f"{customer}/{region}" for customer in self.customer_names for region in self.regions)
+
+    @property
+    def customer_zones(self) -> dict[str, str]:
+        """By customer; empty where none are told."""
+        return {name: self.zones[i % len(self.zones)] for i, name in enumerate(self.customer_names)} if self.zones else {}
 
     @property
     def arrivals(self) -> NDArray[np.int64]:
@@ -154,6 +165,8 @@ def simulate(config: FleetConfig) -> Fleet:
         FleetError: its incidents do not fit.
     """
     who = traits(_rng(config, 1), customers=config.customers, regions=config.regions, arrival=config.arrivals)
+    if config.zones:
+        who = replace(who, offset=_ahead(config))
     tide = tides(who, clock=_clock(config))
     wander = chance.wander(_rng(config, 2), minutes=config.minutes, entities=who.arrival.size)
     incidents = _incidents(config, load=tide["driving"])
@@ -205,6 +218,18 @@ def _clock(config: FleetConfig) -> Clock:
         of_week=((first + minute) % MINUTES_OF_WEEK)[:, None].astype(np.float32),
         of_month=of_month[:, None].astype(np.float32),
     )
+
+
+def _ahead(config: FleetConfig) -> Array:
+    """f32[minute, entity]: hours by which the entity's clock is ahead of UTC."""
+    at = _times(config, minute=np.arange(config.minutes))
+    utc = at.dt.replace_time_zone(None)
+    hours = {
+        zone: ((at.dt.convert_time_zone(zone).dt.replace_time_zone(None) - utc).dt.total_minutes() / 60).to_numpy()
+        for zone in dict.fromkeys(config.zones)
+    }
+    own = [hours[zone] for zone in config.customer_zones.values() for _ in config.regions]
+    return np.stack(own, axis=1).astype(np.float32)
 
 
 def _incidents(config: FleetConfig, *, load: Array) -> tuple[faults.Incident, ...]:

@@ -35,7 +35,7 @@ class Traits:
     query_ms: Array
     """Time of a query on idle machines."""
     offset: Array
-    """Hours ahead of UTC."""
+    """Hours ahead of UTC; f32[minute, entity] where clocks jump."""
     morning: Array
     evening: Array
     """Local hours of the two tops of driving."""

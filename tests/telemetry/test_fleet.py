@@ -189,6 +189,7 @@ def test_the_demo_fleet_takes_less_than_two_gibibytes() -> None:
         ({"regions": ()}, "in 0 regions"),
         ({"incident_days": (3, 99)}, "days 3 to 99 are not within the 60 days"),
         ({"start": datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "not in UTC"),
+        ({"zones": ("Europe/Berlin", "Mars/Olympus")}, "no time zone Mars/Olympus"),
     ],
 )
 def test_an_impossible_fleet_is_refused(changes: dict[str, object], message: str) -> None:
@@ -199,6 +200,18 @@ def test_an_impossible_fleet_is_refused(changes: dict[str, object], message: str
 def test_a_fleet_may_start_at_any_minute() -> None:
     config = FleetConfig(customers=1, days=2, arriving=0, incidents=0, early_incidents=0, start=datetime(2026, 2, 28, 23, 30, tzinfo=UTC))
     assert simulate(config).readings.get_column("time").max() == datetime(2026, 3, 2, 23, 29, tzinfo=UTC)
+
+
+def test_customers_may_live_by_the_clocks_of_their_own_zones() -> None:
+    start, jump = datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 3, 29, 1, tzinfo=UTC)
+    calm = FleetConfig(customers=2, regions=("eu",), days=4, arriving=0, incidents=0, early_incidents=0, start=start)
+    winter, utc = (simulate(replace(calm, zones=zones)).conditional for zones in (("Etc/GMT-1",), ("UTC",)))
+    local = simulate(replace(calm, zones=("Europe/Berlin", "UTC")))
+    jumped = (jump - start) // timedelta(minutes=1)
+    assert local.config.customer_zones == {"acme": "Europe/Berlin", "borealis": "UTC"}
+    np.testing.assert_array_equal(local.conditional[:, 1], utc[:, 1])
+    np.testing.assert_array_equal(local.conditional[:jumped, 0], winter[:jumped, 0])
+    assert not np.isclose(local.conditional[jumped:, 0], winter[jumped:, 0]).all()
 
 
 def test_incidents_leave_all_other_minutes_as_they_were(fleet: Fleet) -> None:
