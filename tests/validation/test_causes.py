@@ -132,9 +132,10 @@ def test_what_has_lost_its_remainder_was_divided() -> None:
 
 
 def test_single_precision_leaves_powers_of_two_likelier() -> None:
-    values = noisy(40).astype(np.float32).astype(float)
+    values = noisy(40, noise=0.01).astype(np.float32).astype(float)
     assert causes(load=changed(values, values * 1024)) == [("load", "x1024", False)]
-    assert causes(load=changed(values, np.float32(values * 1012).astype(float))) == [("load", "x1024", False)]
+    for by, cause in ((1004, "x1024"), (60, "x60")):
+        assert causes(load=changed(values, np.float32(values * by).astype(float))) == [("load", cause, False)]
     double = noisy(40)
     assert causes(load=changed(double, double * 990)) == [("load", "x1000", False)]
 
@@ -214,7 +215,8 @@ def test_both_columns_must_have_moved_to_where_the_other_was() -> None:
     one, other = noisy(1_000), noisy(100, seed=1)
     assert causes(one=changed(one, noisy(100, seed=2)), other=changed(other, noisy(20, seed=3))) == []
     assert causes(one=changed(one, noisy(100, seed=2)), other=other) == []
-    assert causes(one=changed(one, noisy(150, seed=2)), other=changed(other, noisy(1_400, seed=3))) == []
+    assert causes(one=changed(one, noisy(100, seed=2)), other=changed(other, noisy(1_600, seed=3))) == []
+    assert causes(one=changed(one, noisy(160, seed=2)), other=changed(other, noisy(1_000, seed=3))) == []
 
 
 def test_levels_that_are_near_to_each_other_are_not_seen_to_change_places() -> None:
@@ -224,16 +226,30 @@ def test_levels_that_are_near_to_each_other_are_not_seen_to_change_places() -> N
 
 def test_noise_digits_and_signs_must_change_places_too() -> None:
     one, other = noisy(40), noisy(900, seed=1)
-    assert causes(one=changed(one, noisy(900, noise=0.5, seed=2)), other=changed(other, noisy(40, seed=3))) == []
+    rough = noisy(900, noise=0.3, seed=1)
+    assert causes(one=changed(one, noisy(900, noise=0.3, seed=2)), other=changed(rough, noisy(40, seed=3))) != []
+    assert causes(one=changed(one, noisy(900, noise=0.01, seed=2)), other=changed(rough, noisy(40, seed=3))) == []
     rounded = noisy(40, digits=1)
     assert causes(one=changed(rounded, noisy(900, seed=2)), other=changed(noisy(900, seed=1, digits=0), rounded)) == []
     assert causes(one=changed(rounded, noisy(900, seed=2, digits=0)), other=changed(noisy(900, seed=1, digits=0), rounded)) != []
+    finer, fine = noisy(40, digits=2), noisy(900, digits=6, seed=1)
+    assert causes(one=changed(finer, fine), other=changed(fine, noisy(40, digits=1))) == []
+    assert causes(one=changed(finer, noisy(900, digits=7, seed=1)), other=changed(fine, finer)) != []  # what binary digits leave
     assert causes(one=changed(one, -other), other=changed(-other, one)) == []
 
 
+def test_an_exchange_must_stand_out_of_the_noise_and_of_counting() -> None:
+    one, other = noisy(40, noise=1.2), noisy(88, noise=1.2, seed=1)
+    assert causes(**crossed(one, other)) == []
+    few, more = (level + (np.arange(LENGTH) % 10 == 0) for level in (2.0, 5.0))
+    assert causes(**crossed(few, more)) == []
+    assert causes(**crossed(few, more * 20)) != []
+
+
 def test_of_two_that_could_be_the_other_one_the_nearer_is() -> None:
-    one, near, far = noisy(40), noisy(900, seed=1), noisy(960, seed=2)
-    found = causes(edge("one", changed(one, near)), one=changed(one, near), far=changed(far, one * 1.05), near=changed(near, one))
+    one, near, far = noisy(40, noise=0.3), noisy(900, noise=0.3, seed=1), noisy(1_000, noise=0.3, seed=2)
+    series = {"one": changed(one, near), "far": changed(far, one), "near": changed(near, one)}
+    found = causes(edge("one", series["one"]), **series)
     assert found == [("one", "swapped with near", False), ("near", "swapped with one", False)]
 
 
@@ -242,11 +258,39 @@ def test_what_ends_is_told_by_both_of_its_edges() -> None:
     load = changed(values, values * 1000, until=AT + 400)
     (each,) = told(edge("load", load, until=AT + 400), load=load)
     assert (each.start, each.end) == (time(AT), time(AT + 400))
-    rough = noisy(40, noise=0.5)
-    rough[AT - 20 : AT] *= 1.7
-    rough = changed(rough, rough * 1000, until=AT + 400)
-    (each,) = told(edge("load", rough, until=AT + 400), load=rough)
-    assert (each.cause, each.size) == ("x1000", pytest.approx(np.log(1000), abs=0.25))
+    rough = noisy(40, noise=1.0)
+    rough[AT - 80 : AT] *= 0.5
+    load = changed(rough, rough * 60, until=AT + 400)
+    assert [cause for _, cause, _ in causes(edge("load", load, until=AT + 400), load=load)] == ["x60"]
+
+
+def test_the_weeks_around_an_edge_are_heard_where_it_is_noisy_and_only_there() -> None:
+    rough, smooth = noisy(40, noise=1.0), noisy(40)
+    rough[AT - 80 : AT] *= 1.45
+    assert causes(load=changed(rough, rough * 1000)) == [("load", "x1000", False)]
+    grown = changed(smooth, smooth * 8)
+    grown[AT + 200 :] *= 1.5
+    assert causes(load=grown) == [("load", "x8", False)]
+
+
+def test_a_noisy_level_may_miss_the_error_by_its_noise() -> None:
+    values = noisy(40, noise=0.4)
+    assert causes(load=changed(values, values * 8 * 1.12)) == [("load", "x8", False)]
+
+
+def test_what_never_changes_tells_its_error_by_size_alone() -> None:
+    values = np.full(LENGTH, 10 * np.pi)
+    assert causes(load=changed(values, values * 8)) == [("load", "x8", False)]
+
+
+def test_a_value_an_hour_for_half_a_day_is_enough() -> None:
+    values = noisy(40, noise=0.02)
+    load = changed(values, values * 8)
+    load[np.arange(LENGTH) % 6 != 0] = np.nan
+    load[AT + 72 :] = np.nan
+    at = day(0) + timedelta(hours=AT // 6)
+    found = Edge(entity="acme/eu", parameter="load", start=at, end=None, size=float(np.log(8)), suspicion="any")
+    assert causes(found, load=load) == [("load", "x8", False)]
 
 
 def test_too_few_values_tell_nothing() -> None:
