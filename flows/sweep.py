@@ -21,7 +21,7 @@ from flows.reporting import closing
 from flows.retries import ONCE
 from flows.runs import Run, begin
 from flows.settings import Settings
-from flows.train import network_of
+from flows.train import Changes, network_of, training_of
 from telemetry import contract as contracts
 from telemetry import panel as panels
 from telemetry.contract import Contract
@@ -31,7 +31,7 @@ from validation import verdict
 from validation.findings import DataCheckFailed
 
 if TYPE_CHECKING:
-    from models.sweep import Design, Outcome, Ranked
+    from models.sweep import Design, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def sweep_designs(*, contract: str, folder: str, wanted: Wanted, lake_version: i
     rows = swept.rows_of(ranked)
     path_of(Path(folder), name=swept.EXHIBIT).parent.mkdir(exist_ok=True)
     pl.DataFrame(rows).write_parquet(path_of(Path(folder), name=swept.EXHIBIT))
-    lines = swept.contract_lines(_chosen(ranked), contract=declared)
+    lines = swept.contract_lines(next(each.design for each in ranked if each.chosen))
     return Swept(rows=rows, lines=lines, trainings=len(every), known=known, seeds=len(seeds))
 
 
@@ -190,21 +190,11 @@ def chosen_designs(panel: Panel, *, contract: Contract, wanted: Wanted) -> "list
         SweepError: none has such a name.
     """
     from models import sweep as sweeper
-    from models.config import Training
 
-    told = contract.training
-    training = Training(
-        batch=told.batch,
-        learning_rate=told.learning_rate,
-        schedule=told.schedule,
-        epochs=wanted.epochs or told.epochs,
-        patience=told.patience,
-        warmup_steps=contract.windows.warmup_steps,
-        time_steps=contract.windows.time_steps,
-        supervision=wanted.supervision or contract.windows.supervision,
+    training = replace(
+        training_of(contract, changes=Changes(epochs=wanted.epochs)), supervision=wanted.supervision or contract.windows.supervision
     )
-    network = network_of(panel, contract=contract)
-    every = sweeper.designs(network, training=training, time_steps=wanted.time_steps)
+    every = sweeper.designs(network_of(panel, contract=contract), training=training, time_steps=wanted.time_steps)
     found = [design for design in every if named(design.name, pattern=wanted.designs)]
     if not found:
         raise SweepError(
@@ -267,7 +257,3 @@ def trained(
         for names, of in outcomes.together([job for job in jobs if job not in done]):
             sweeper.run(panel, designs=[by_name[name] for name in names], seeds=of, on_outcome=on_outcome)
     return [done[job] for job in jobs], known
-
-
-def _chosen(ranked: "Sequence[Ranked]") -> "Design":
-    return next(each.design for each in ranked if each.chosen)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flows.blocks import Block, Cell, Note, Table, count, duration, number, percent, plot, text
 from flows.exhibits import Told
-from telemetry.contract import Contract
 
 if TYPE_CHECKING:
     from models.sweep import Design, Ranked
@@ -115,8 +114,8 @@ def section(told: Told) -> Iterator[Block]:
         rows=tuple(_row(row, told) for row, told in zip(rows, cells(rows), strict=True)),
         numbers=NUMBERS,
     )
-    for line in str(told.summary.get("contract_lines") or "").splitlines():
-        yield Note(text=line)
+    lines = [line for line in str(told.summary.get("contract_lines") or "").splitlines() if line]
+    yield Table(caption="The chosen one in a contract", columns=("Line",), rows=tuple((Cell(text=line),) for line in lines))
 
 
 def _row(row: Mapping[str, Any], told: Sequence[str]) -> tuple[Cell, ...]:  # Any: plain JSON
@@ -125,20 +124,12 @@ def _row(row: Mapping[str, Any], told: Sequence[str]) -> tuple[Cell, ...]:  # An
     return (*(Cell(text=figure) for figure in figures), verdict)
 
 
-def contract_lines(design: "Design", *, contract: Contract) -> str:
-    """The lines of a contract that ask for a design; what a contract has no key for is told in a comment."""
+def contract_lines(design: "Design") -> str:
+    """The lines of a contract that ask for a design."""
     network, training = design.network, design.training
-    windows: dict[str, Any] = {
-        "time_steps": training.time_steps,
-        "warmup_steps": training.warmup_steps,
-        "supervision": f'"{training.supervision}"',
-        "overlapping": str(training.overlapping).lower(),
-    }
     cells = ", ".join(f'"{cell}"' for cell, _ in network.layers)
-    learned: dict[str, Any] = {"hidden": list(network.hidden), "cells": f"[{cells}]"}
-    lines = ["[windows]", *_lines(windows, known=type(contract.windows).model_fields)]
-    return "\n".join([*lines, "[training]", *_lines(learned, known=type(contract.training).model_fields)])
-
-
-def _lines(told: Mapping[str, Any], *, known: Mapping[str, Any]) -> list[str]:  # Any: values as TOML has them; pydantic's fields
-    return [f"{name} = {value}" if name in known else f"# {name} = {value}: a contract has no such key" for name, value in told.items()]
+    windows = (
+        f'[windows]\ntime_steps = {training.time_steps}\nwarmup_steps = {training.warmup_steps}\nsupervision = "{training.supervision}"'
+    )
+    learned = f"[training]\nhidden = {list(network.hidden)}\ncells = [{cells}]\noverlapping = {str(training.overlapping).lower()}"
+    return f"{windows}\n\n{learned}"

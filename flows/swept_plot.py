@@ -12,6 +12,8 @@ from flows.plots import LOG_FROM_DECADES, decades
 LOOKS: Final = ((strokes.BLUE, "circle"), (strokes.TEAL, "diamond"), (strokes.AMBER, "square"), (strokes.GREY, "triangle-up"))
 """Colour and symbol of an architecture, in the order in which they appear."""
 HEIGHT: Final = 440
+BESIDE: Final = "\N{NO-BREAK SPACE}" * 2
+"""Before the text at a dot, so that it stands clear of the ring around the chosen one."""
 
 
 def accuracy_by_seconds(rows: Sequence[Mapping[str, Any]]) -> go.Figure:  # Any: rows of flows.swept
@@ -38,7 +40,7 @@ def accuracy_by_seconds(rows: Sequence[Mapping[str, Any]]) -> go.Figure:  # Any:
         xaxis={**axis, "title": {"text": "seconds of training (mean over the seeds)"}},
         yaxis={"title": {"text": "accuracy"}, "tickformat": ".2~%"},
         hovermode="closest",
-        margin={"b": 48, "t": 72},
+        margin={"b": 60, "t": 72},
     )
     return strokes.laid_out(figure, height=HEIGHT)
 
@@ -50,7 +52,7 @@ def _dots(rows: Sequence[Mapping[str, Any]], *, name: str, overlapping: bool, lo
         x=[strokes.rounded(row["train_seconds"]) for row in rows],
         y=[strokes.rounded(row["accuracy"]) for row in rows],
         error_y={"array": [strokes.rounded(row["error"]) for row in rows], "color": color, "thickness": 1.2, "width": 4},
-        text=[str(row["time_steps"]) for row in rows],
+        text=[f"{BESIDE}{row['time_steps']}" for row in rows],
         textposition="middle right",
         textfont={"size": 11},
         mode="markers+text",

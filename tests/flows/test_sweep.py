@@ -76,13 +76,13 @@ def test_a_best_design_that_is_the_cheapest_is_told_as_both() -> None:
 
 def test_the_lines_are_a_contract_that_asks_for_the_chosen_design(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
-    path.write_text(small_contract(), encoding="utf-8")
-    network, training = replace(NETWORK, hidden=(64, 64)), replace(TRAINING, time_steps=256, warmup_steps=16)
-    lines = swept.contract_lines(Design(name="x", network=network, training=training), contract=contracts.load(path))
-    head, _, tail = small_contract().partition("[windows]")
-    path.write_text(f"{head}{lines}\n{tail.partition('[training]')[2].replace('hidden', '# hidden', 1)}", encoding="utf-8")
+    network = replace(NETWORK, hidden=(64, 64, 32), cells=("lstm", "lstm", "gru"))
+    training = replace(TRAINING, time_steps=256, warmup_steps=16, overlapping=False, supervision="last_step")
+    head = small_contract().partition("[windows]")[0]
+    path.write_text(head + swept.contract_lines(Design(name="x", network=network, training=training)), encoding="utf-8")
     asked = contracts.load(path)
-    assert (asked.windows.time_steps, asked.windows.warmup_steps, asked.training.hidden) == (256, 16, (64, 64))
+    assert (asked.windows.time_steps, asked.windows.warmup_steps, asked.windows.supervision) == (256, 16, "last_step")
+    assert (asked.training.hidden, asked.training.cells, asked.training.overlapping) == ((64, 64, 32), ("lstm", "lstm", "gru"), False)
 
 
 def test_the_page_shows_the_designs_as_a_plot_and_a_table(tmp_path: Path) -> None:
@@ -223,6 +223,7 @@ ASKED = ("--designs", "2 x LSTM(64)", "--time-steps", "16", "--seeds", "2", "--e
 
 @pytest.mark.service
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_sweep_that_was_killed_goes_on_where_it_was(small_fleet: SmallFleet, tmp_path: Path) -> None:
     home = tmp_path / "home"
 
