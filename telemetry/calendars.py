@@ -140,7 +140,7 @@ def _holidays(at: pl.Series, *, country: str) -> NDArray[np.float32]:
     first, last = day[0], day[-1]
     known = pl.Series(public_holidays(country, years=tuple(range(first.year - 1, last.year + 2))), dtype=pl.Date)
     one = timedelta(days=1)
-    return np.stack([(day + shift).is_in(known).to_numpy() for shift in (0 * one, one, -one)], axis=1).astype(np.float32)
+    return np.stack([(day + shift).is_in(known.implode()).to_numpy() for shift in (0 * one, one, -one)], axis=1).astype(np.float32)
 
 
 @cache

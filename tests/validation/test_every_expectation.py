@@ -11,7 +11,7 @@ import pytest
 
 from tests.validation import test_counters as counters
 from tests.validation.grids import STEPS_A_DAY, contract, day, grid, multiplied, silenced
-from tests.validation.tensors import Scaled, scaled
+from tests.validation.tensors import Scaled, made_of, scaled
 
 pytestmark = pytest.mark.slow
 
@@ -104,8 +104,15 @@ TENSORS: dict[str, Callable[[Scaled], Scaled]] = {
     "expect_round_trip": changed(moved),
     "expect_own_scale": changed(others),
     "expect_calendar": lambda panel: panel.spoiled(calendar=np.roll(panel.panel.calendar, 6, axis=-2)),
+    "expect_attributes": lambda panel: panel.spoiled(static=1 - panel.panel.static),
     "expect_newcomer_flag": lambda panel: panel.spoiled(newcomer=np.zeros_like(panel.panel.newcomer)),
 }
+
+
+def attributed() -> Scaled:
+    """The healthy panel, with a flag for each region."""
+    plain = scaled()
+    return made_of(plain.grid, entities=plain.entities, declared=contract(attributes={"one_hot": ["region"]}))
 
 
 def outcome(folder: Path) -> Outcome:
@@ -136,7 +143,7 @@ def of_counters(readings: pl.DataFrame, *, folder: Path) -> Outcome:
 def of_tensors(panel: Scaled, *, folder: Path) -> Outcome:
     from validation.checks import check_tensor
 
-    check_tensor(panel.panel, scales=panel.scales, grid=panel.grid.lazy(), contract=contract(), entities=panel.entities, folder=folder)
+    check_tensor(panel.panel, scales=panel.scales, grid=panel.grid.lazy(), contract=panel.declared, entities=panel.entities, folder=folder)
     return outcome(folder)
 
 
@@ -145,7 +152,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     folder = tmp_path_factory.mktemp("clean")
     raw = of_raw(sound(), folder=folder / "raw")
     counted = of_counters(counters.counted(), folder=folder / "counters")
-    return raw | counted | of_tensors(scaled(), folder=folder / "tensors")
+    return raw | counted | of_tensors(attributed(), folder=folder / "tensors")
 
 
 def test_there_is_a_fixture_for_every_expectation_and_every_expectation_is_asked(clean: Outcome) -> None:
@@ -171,4 +178,4 @@ def test_an_expectation_of_counters_is_tripped(kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", TENSORS)
 def test_an_expectation_of_the_tensors_is_tripped(kind: str, tmp_path: Path) -> None:
-    assert of_tensors(TENSORS[kind](scaled()), folder=tmp_path)[kind] is False
+    assert of_tensors(TENSORS[kind](attributed()), folder=tmp_path)[kind] is False
