@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_lake, cli_quarantine, cli_suspensions, cli_sweep
+from flows import cli_lake, cli_quarantine, cli_suspensions, cli_sweep, cli_train
+from flows.cli_train import StartOption
 from flows.commands import ContractOption, JsonOption, LabelsOption, SourceOption, guarded, run, tell, text_of
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.add_typer(cli_quarantine.app)
 app.add_typer(cli_suspensions.app)
 app.add_typer(cli_lake.app)
 app.add_typer(cli_sweep.app)
+app.add_typer(cli_train.app)
 
 
 class Training(StrEnum):
@@ -93,6 +95,7 @@ def retrain(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the contract's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Instead of the contract's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the contract's.")] = None,
+    start: StartOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn new weights and thresholds; they replace the champion only through the gate."""
@@ -105,6 +108,7 @@ def retrain(
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
+        start=None if start is None else start.value,
     )
 
 

@@ -200,6 +200,7 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "findings",
         "data_docs",
         "training",
+        "profile",
         "started_at",
         "accuracy_bar",
         "reasons",
