@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from flows import releases
-from flows.check import check
+from flows.check import check, check_grid
 from flows.ingest import ingest
 from flows.lakes import lake_of
 from flows.quality_report import quality_report
@@ -170,6 +170,16 @@ def test_a_check_alone_and_a_report_tell_what_the_lake_holds(released: Released)
     assert stage["note"].endswith(f"by the suites of {released.summary['release']}")
     assert told["checks_passed"]
     assert Path(told["data_docs"]).is_file()
+
+
+def test_a_report_is_by_what_the_release_declares_and_not_by_what_is_declared_now(released: Released, tmp_path: Path) -> None:
+    contract = tmp_path / "changed.toml"
+    before, cpu, after = Path(released.fleet.contract).read_text(encoding="utf-8").partition("[parameters.cpu]")
+    stricter = after.replace("maximum = 100", "maximum = 1", 1).replace('plausible_range = "quarantine"', 'plausible_range = "stop"')
+    contract.write_text(before + cpu + stricter, encoding="utf-8")
+    now = check_grid.fn(contract=str(contract), folder=str(tmp_path / "now"))
+    assert {(found.expectation, found.parameter) for found in now.findings if found.severity == "stop"} == {("plausible range", "cpu")}
+    assert quality_report(contract=str(contract))["checks_passed"]
 
 
 def test_an_installation_without_a_source_or_a_release_idles(api: None, home: Path) -> None:
