@@ -56,6 +56,8 @@ ADVICE: Final = {
     "calendar": "For who maintains the pipeline: make the calendar from UTC instants and the zone that the contract names "
     "(telemetry.calendars.calendar), and look up whose calendar an entity follows by its key (telemetry.calendars.follow); a local clock, "
     "a naive time, or another entity's zone has come in.",
+    "calendar keys": "Add the name to the table of the contract's section calendar, or correct how it is written there. If the default is "
+    "meant for it, name it with the default.",
     "attributes": "For who maintains the pipeline: make them from the contract's section of that name and from the scales that the network "
     "was trained with (telemetry.attributes.attribute), by the names of the entities and never by their place.",
     "newcomer flag": "For who maintains the pipeline: compare the entity's first_seen in the table `entities` with its first row in the "

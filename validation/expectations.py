@@ -33,7 +33,8 @@ from great_expectations.render.components import (
 from great_expectations.render.renderer.renderer import renderer
 from great_expectations.validator.validator import ValidationDependencies
 
-from validation import copies, counters, judgements, presence, rules
+from telemetry.schema import ENTITY
+from validation import copies, counters, judgements, keys, presence, rules
 from validation.findings import Finding, Severity
 from validation.further_measures import COPIES, FALLS
 from validation.measures import BREACHES, DIAGNOSES, FRAME, INFINITE, OUTSIDE, PRESENCE, PROFILE, Metrics
@@ -296,6 +297,20 @@ class ExpectFreshness(_Judged, BatchExpectation):
         return presence.stale(
             metrics[PRESENCE], cadence=metrics[PROFILE].cadence, stale_hours=self.stale_hours, departed_days=self.departed_days
         )
+
+
+class ExpectCalendarKeys(_Judged, BatchExpectation):
+    """A contract's calendar that names whom there is."""
+
+    keys: tuple[str, ...]
+    by: str
+    tables: dict[str, tuple[str, ...]]
+    metric_dependencies: ClassVar[tuple[str, ...]] = (PROFILE,)
+
+    def findings(self, metrics: Metrics) -> Sequence[Finding]:
+        """See `keys.calendar_keys`."""
+        entities = metrics[PROFILE].entities.get_column(ENTITY).to_list()
+        return keys.calendar_keys(entities, keys=self.keys, by=self.by, tables=self.tables)
 
 
 class ExpectNoCopies(_Judged, BatchExpectation):

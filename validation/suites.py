@@ -31,6 +31,7 @@ def of_grid(contract: Contract) -> Iterator[Expectation]:
     for rule in contract.rules:
         yield _of_rule(rule)
     yield from _of_presence(contract)
+    yield from _of_calendar(contract)
     if contract.checks.copies != "off":
         yield expectations.ExpectNoCopies(
             parameters=contract.names,
@@ -115,6 +116,20 @@ def _of_unit(name: str, *, parameter: Parameter, contract: Contract, severity: S
             factor=factor,
             severity=SEVERITIES["warn"],
             description=f"No entity's level is a factor of {factor:g} or more away from all others'.",
+        )
+
+
+def _of_calendar(contract: Contract) -> Iterator[Expectation]:
+    """Only where it goes by a key: which cohort an entity is of, a grid does not say."""
+    told, keys = contract.calendar, contract.entity.keys
+    tables = {name: tuple(table) for name, table in (("zones", told.zones), ("countries", told.countries)) if table}
+    if tables and told.by in keys:
+        yield expectations.ExpectCalendarKeys(
+            keys=keys,
+            by=told.by,
+            tables=tables,
+            severity=SEVERITIES["warn"],
+            description=f"The contract's calendar names the values of {told.by} that there are.",
         )
 
 

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 OTHERS = ("c1/eu", "c2/eu", "c3/eu", "c4/eu", "c5/eu", "c6/eu")
 RULE = {"left": "failures", "op": "<=", "right": "queries"}
-DECLARED = contract(rules=(RULE,))
+CUSTOMERS = ("acme", "bolt", *(name.split("/")[0] for name in OTHERS))
+DECLARED = contract(rules=(RULE,), calendar={"by": "customer", "zones": dict.fromkeys(CUSTOMERS, "UTC")})
 Outcome = dict[str, bool]
 """Whether all expectations of a type succeeded, by the type."""
 
@@ -50,6 +51,7 @@ RAW: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "expect_rule": lambda frame: multiplied(frame, "failures", by=1e4, since=2),
     "expect_volume": lambda frame: silenced(frame, since=27.1),
     "expect_freshness": lambda frame: silenced(frame, since=26.5),
+    "expect_calendar_keys": lambda frame: frame.with_columns(pl.col("entity").str.replace("bolt", "zeta", literal=True)),
     "expect_no_copies": copied,
     "expect_few_quarantined": lambda frame: infinite(frame, "acme/eu", *OTHERS),
 }
