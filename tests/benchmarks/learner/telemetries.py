@@ -4,7 +4,7 @@ readings -> lake (ingest) -> checked (raw suite, quarantine) -> prepared (cut of
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import polars as pl
 
 from flows.parallel_test import Candidate, forecasts_of
 from flows.train import network_of
+from flows.train import training_of as how_trained
 from models import train as trainer
 from models.config import Training
 from models.train import Epoch, Trained
@@ -130,10 +131,9 @@ def tensors(made: Prepared, telemetry: Telemetry, *, folder: Path) -> CheckRepor
 
 
 def training_of(contract: Contract, **changes: Any) -> Training:  # Any: fields of Training
-    """How the contract has it trained, as `flows.train` reads it, with changes."""
-    sections = (contract.windows, contract.training)
-    told = {each.name: getattr(section, each.name) for each in fields(Training) for section in sections if hasattr(section, each.name)}
-    return Training(**(told | {name: value for name, value in changes.items() if value is not None}))
+    """How the contract has it trained, with changes; None changes nothing."""
+    told: Training = how_trained(contract)
+    return replace(told, **{name: value for name, value in changes.items() if value is not None})
 
 
 def learned(
