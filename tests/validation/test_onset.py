@@ -118,6 +118,40 @@ def test_more_entities_than_fit_at_once_tell_the_same(monkeypatch: pytest.Monkey
     assert [onset.entity for onset in at_once] == ["acme/eu", "bolt/eu", "corn/eu"]
 
 
+def loaded(*, noise: float, seed: int, digits: int = 12) -> pl.DataFrame:
+    """Two hundred minutes whose load has so much noise."""
+    load = 40 * np.exp(np.random.default_rng(seed).normal(0, noise, 200))
+    return minutes(count=200, seed=seed).with_columns(load=np.round(load, digits))
+
+
+def begun(frame: pl.DataFrame, **rows: tuple[pl.Expr, pl.Expr]) -> list[tuple[str, timedelta]]:
+    """What is found, and how long after the first minute, where some rows of the load are told otherwise; what comes first counts."""
+    value = pl.col("load")
+    for hit, changed in reversed(rows.values()):
+        value = pl.when(hit).then(changed).otherwise(value)
+    return [(each.cause, each.start - day(0)) for each in found(frame.with_columns(load=value))]
+
+
+ROW = pl.int_range(pl.len())
+
+
+def test_of_two_errors_the_one_that_was_believed_first_is_told() -> None:
+    frame = loaded(noise=0.02, seed=0)  # without digits x8 is believed after half an hour
+    thousand, eight = (ROW.is_between(110, 112), pl.col("load") * 1000), (ROW >= 100, pl.col("load") * 8)
+    assert begun(frame, eight=eight) == [("x8", 100 * MINUTE)]
+    assert begun(frame, thousand=thousand, eight=eight) == [("x1000", 110 * MINUTE)]
+
+
+def test_an_error_that_was_believed_of_an_earlier_minute_is_not_told_of_a_later_one() -> None:
+    eighth = (ROW.is_between(63, 83), pl.col("load") / 8)
+    assert begun(loaded(noise=0.2, seed=2, digits=1), eighth=eighth) == [("x1/8", 63 * MINUTE)]
+
+
+def test_an_error_that_was_believed_slowly_is_not_taken_back_for_one_that_is_plain() -> None:
+    eight, logarithm = (ROW.is_between(108, 141), pl.col("load") * 8), (ROW >= 147, (pl.col("load") + 1).log())
+    assert begun(loaded(noise=0.02, seed=5, digits=0), eight=eight, logarithm=logarithm) == [("x8", 108 * MINUTE)]
+
+
 ERRORS = {
     "x1000": pl.col("load") * 1000,
     "x8": pl.col("load") * 8,
