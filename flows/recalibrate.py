@@ -17,6 +17,7 @@ from flows.settings import Settings
 from serving import ledger
 from serving.release import load, save_weights
 from telemetry import contract as contracts
+from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
 from validation import verdict
 from validation.findings import DataCheckFailed
@@ -32,9 +33,10 @@ def take_champion(*, contract: str, folder: str) -> str:
         raise ReleaseError("No release is in force that could be recalibrated.", hint="train one first: tidewatch retrain.")
     release = load(standing.release, folder=settings.releases_folder)
     learned = contracts.parse(release.contract, path=f"of release {release.id}")
-    if (learned.names, learned.targets, learned.leads) != (declared.names, declared.targets, declared.leads):
+    if _inputs(learned) != _inputs(declared):
         raise ReleaseError(
-            f"The contract {declared.name} has other parameters, targets or leads than those that {release.id} learned.",
+            f"The contract {declared.name} has other parameters, targets or leads, or other attributes or holidays, than those that "
+            f"{release.id} learned.",
             hint="learn them first: tidewatch retrain.",
         )
     place = work(folder)
@@ -45,6 +47,12 @@ def take_champion(*, contract: str, folder: str) -> str:
     record = {name: facts[name] for name in ("training", "entities", "learned_until")} | {"network": release.network}
     (place / "training.json").write_text(json.dumps(record), encoding="utf-8")
     return release.id
+
+
+def _inputs(contract: Contract) -> tuple[Any, ...]:  # Any: sections and names, only compared
+    """What weights cannot do without. Zones, and facts of further customers, may be declared since."""
+    told = contract.attributes
+    return contract.names, contract.targets, contract.leads, contract.calendar.has_holidays, told.one_hot, tuple(told.facts)
 
 
 def champion_stage(run: Run, *, contract: str) -> str:
