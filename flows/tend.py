@@ -1,10 +1,14 @@
-"""Tend: many small files become few, and what is older than the contract keeps goes. What the lake says of the rest stays the same."""
+"""Tend: many small files become few, and what is older than the contract keeps goes. What the lake says of the rest stays the same.
+
+What trainings have left that were killed and that nobody came back for goes too.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, task
 
+from flows import checkpoints
 from flows.artifacts import tell_table
 from flows.reporting import closing
 from flows.retries import RETRY
@@ -37,7 +41,8 @@ def tend(contract: str = "fleet") -> dict[str, Any]:  # Any: plain JSON
     with closing(run, settings=settings, contract=contract) as summary:
         with run.stage("retain") as stage:  # first: what goes need not be written anew
             gone = retain_lake(contract=contract)
-            stage.note = gone["sentence"]
+            left = checkpoints.forget(settings, now=datetime.now(UTC))
+            stage.note = gone["sentence"] + (f" Removed the checkpoints of {left:,} trainings that never came back." if left else "")
         with run.stage("compact") as stage:
             fewer = compact_lake(contract=contract)
             stage.note = fewer["sentence"]

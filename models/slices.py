@@ -88,11 +88,13 @@ def validation(told: Taken, *, data: epochs.Data) -> Call:
 
 
 def streamed_validation(told: Taken, *, stream: Stream) -> Call:
+    """The same of a panel on the host, with its windows cut out of it."""
     held_out, how = few(told.held_out, most=VALIDATION_STEPS), {"network": told.network, "cut": told.cut, "mesh": told.mesh}
     return lambda: [epochs.validated(told.weights, chunk, **how) for _, chunk in stream._chunks(held_out)], 1
 
 
 def gathering(told: Taken, *, data: epochs.Data) -> Call:
+    """Windows out of a panel that is on the devices, each device its part of a batch."""
     steps, devices = told.training.time_steps + max(told.network.leads), told.mesh.size
     drawn = [np.resize(field, (CALLS, *field.shape[1:])) for field in told.sampler.draw(1)]
     by_device = [field.reshape(CALLS, devices, told.own_batch, *field.shape[2:]).swapaxes(0, 1) for field in drawn]
@@ -237,8 +239,8 @@ def _repeated(part: Slice, *, on: Mesh, shared: Tree, given: Tree) -> Call:
     """`part` CALLS times on every device; arrays of `given` are [device, call, ...]."""
 
     def one(shared: Tree, given: Tree) -> Array:
-        made = lax.optimization_barrier(part(shared, given))  # all of it is computed, though little of it is handed on
-        return jnp.stack([leaf.reshape(-1)[0].astype(jnp.float32) for leaf in jax.tree.leaves(made) if leaf.size]).sum()
+        made = lax.optimization_barrier(part(shared, given))
+        return jnp.stack([jnp.abs(leaf).sum().astype(jnp.float32) for leaf in jax.tree.leaves(made)]).sum()  # so that all of it is computed
 
     def on_each(shared: Tree, given: Tree) -> Array:
         own = jax.tree.map(lambda array: array[0], given)
