@@ -218,7 +218,7 @@ def test_a_design_that_is_not_there_and_a_window_of_one_step_are_refused(tmp_pat
         replace(wanted, time_steps=(1,))
 
 
-ASKED = ("--designs", "2 x LSTM(64)", "--time-steps", "16", "--seeds", "2", "--epochs", "1", "--json")
+ASKED = ("--designs", "2 x LSTM(64),*", "--time-steps", "16", "--seeds", "2", "--epochs", "1", "--json")
 
 
 @pytest.mark.service
