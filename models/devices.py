@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 
 AXIS: Final = "windows"
 """The axis of a mesh along which a batch is cut."""
+COMPILER: Final[dict[str, bool | int | float | str]] = {"xla_cpu_prefer_vector_width": 512}
+"""How programs are compiled. XLA keeps to 256 bits on CPUs that have 512, by which a forecast takes 13 % longer; others ignore it."""
 
 
 def mesh_of(devices: Sequence[jax.Device] | None, *, batch: int) -> Mesh:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from models.config import Loss, Network
-from models.devices import AXIS
+from models.devices import AXIS, COMPILER
 from models.losses import cost
 from models.lstm import Steps, forecaster, rest
 from models.sampling import Windows
@@ -113,7 +113,7 @@ class Seen(NamedTuple):
     static: Array
 
 
-@partial(jax.jit, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
+@partial(jax.jit, compiler_options=COMPILER, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
 def epoch(
     state: State, data: Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: Cut, mesh: Mesh
 ) -> tuple[State, Record]:
@@ -142,7 +142,7 @@ Chunk = tuple[Seen, Windows]
 """Some batches of an epoch, each field with an axis of batches before its own."""
 
 
-@partial(jax.jit, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
+@partial(jax.jit, compiler_options=COMPILER, static_argnames=("network", "cut", "mesh"), donate_argnames=("state",))
 def advance(state: State, chunk: Chunk, rates: Array, *, network: Network, cut: Cut, mesh: Mesh) -> tuple[State, _Told]:
     """The training steps of some batches that came from the host, at rates f32[batches]; told are loss, judged and finite of each."""
 
@@ -154,7 +154,7 @@ def advance(state: State, chunk: Chunk, rates: Array, *, network: Network, cut: 
     return told
 
 
-@partial(jax.jit, static_argnames=("network", "cut", "mesh"))
+@partial(jax.jit, compiler_options=COMPILER, static_argnames=("network", "cut", "mesh"))
 def validated(weights: Weights, chunk: Chunk, *, network: Network, cut: Cut, mesh: Mesh) -> tuple[Array, Array]:
     """Sum f32[] of the costs of some batches that came from the host, and their number f32[]."""
 

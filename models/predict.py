@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 from models.config import Network
-from models.devices import AXIS, mesh_of
+from models.devices import AXIS, COMPILER, mesh_of
 from models.lstm import Steps, check, check_panel, forecaster, rest
 from models.recurrent import Carry
 from telemetry.panel import Panel
@@ -106,7 +106,7 @@ def _steps(panel: Panel, *, first: int, last: int, shape: tuple[int, int], rows:
     )
 
 
-@partial(jax.jit, static_argnames=("network", "mesh"), donate_argnames=("carries",))
+@partial(jax.jit, compiler_options=COMPILER, static_argnames=("network", "mesh"), donate_argnames=("carries",))
 def _advance(
     weights: dict[str, Array], steps: Steps, clock: Array, carries: tuple[Carry, ...], *, network: Network, mesh: Mesh
 ) -> tuple[Array, tuple[Carry, ...]]:

@@ -45,7 +45,7 @@ from jax.sharding import PartitionSpec as P  # noqa: E402
 
 from models import epochs, sampling, train  # noqa: E402
 from models.config import Network, Training  # noqa: E402
-from models.devices import AXIS, mesh_of  # noqa: E402
+from models.devices import AXIS, COMPILER, mesh_of  # noqa: E402
 from models.lstm import Steps, forecaster, initial, rest  # noqa: E402
 from models.sampling import Windows  # noqa: E402
 from telemetry.panel import CALENDAR, Panel, Part  # noqa: E402
@@ -114,7 +114,8 @@ def inference(panel: Panel, *, windows: Windows) -> Callable[[], np.ndarray]:
 
         return lax.scan(forecast, None, rows)[1]
 
-    told = jax.jit(shard_map(on_each, mesh=mesh, in_specs=(P(), P(), P(None, AXIS)), out_specs=P(None, AXIS), check_vma=False))
+    shared = shard_map(on_each, mesh=mesh, in_specs=(P(), P(), P(None, AXIS)), out_specs=P(None, AXIS), check_vma=False)
+    told = jax.jit(shared, compiler_options=COMPILER)
     return lambda: np.asarray(told(weights, data, rows))
 
 
