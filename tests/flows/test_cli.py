@@ -21,8 +21,16 @@ from validation.findings import Finding
 COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "sweep", "score", "report", "releases", "rollback", "up")
 
 
-def tidewatch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"TIDEWATCH_HOME": str(home)}
+@pytest.fixture
+def told_to(api: None) -> dict[str, str]:
+    """The environment of a process that finds a Prefect API standing, as on a server, and needs not start its own."""
+    from prefect.settings import PREFECT_API_URL
+
+    return {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+
+
+def tidewatch(*arguments: str, home: Path, told: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"TIDEWATCH_HOME": str(home)} | (told or {})
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
@@ -142,8 +150,10 @@ def test_the_help_of_the_check_tells_its_exit_codes() -> None:
 
 @pytest.mark.service
 @pytest.mark.slow
-def test_a_check_that_passes_ends_with_0_and_says_where_its_pages_are(small_fleet: SmallFleet, tmp_path: Path) -> None:
-    done = tidewatch("check", "--contract", small_fleet.contract, "--source", small_fleet.history, "--json", home=tmp_path)
+def test_a_check_that_passes_ends_with_0_and_says_where_its_pages_are(
+    small_fleet: SmallFleet, tmp_path: Path, told_to: dict[str, str]
+) -> None:
+    done = tidewatch("check", "--contract", small_fleet.contract, "--source", small_fleet.history, "--json", home=tmp_path, told=told_to)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["verdict"] == "passed"
@@ -154,8 +164,8 @@ def test_a_check_that_passes_ends_with_0_and_says_where_its_pages_are(small_flee
 
 @pytest.mark.service
 @pytest.mark.slow
-def test_a_check_that_stops_ends_with_3_and_names_what_was_found(faulty_fleet: SmallFleet, tmp_path: Path) -> None:
-    done = tidewatch("check", "--contract", faulty_fleet.contract, "--source", faulty_fleet.history, "--json", home=tmp_path)
+def test_a_check_that_stops_ends_with_3_and_names_what_was_found(faulty_fleet: SmallFleet, tmp_path: Path, told_to: dict[str, str]) -> None:
+    done = tidewatch("check", "--contract", faulty_fleet.contract, "--source", faulty_fleet.history, "--json", home=tmp_path, told=told_to)
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
@@ -172,11 +182,13 @@ def test_a_check_that_stops_ends_with_3_and_names_what_was_found(faulty_fleet: S
 
 @pytest.mark.service
 @pytest.mark.slow
-def test_a_check_of_a_source_that_cannot_be_read_ends_with_2_and_says_why(small_fleet: SmallFleet, tmp_path: Path) -> None:
+def test_a_check_of_a_source_that_cannot_be_read_ends_with_2_and_says_why(
+    small_fleet: SmallFleet, tmp_path: Path, told_to: dict[str, str]
+) -> None:
     source = tmp_path / "source"
     source.mkdir()
     missing_column(small_fleet, source)
-    done = tidewatch("check", "--contract", small_fleet.contract, "--source", str(source), "--json", home=tmp_path / "home")
+    done = tidewatch("check", "--contract", small_fleet.contract, "--source", str(source), "--json", home=tmp_path / "home", told=told_to)
     refused(done)
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["verdict"], told["error"]) == ("stopped", "MissingColumnError")
@@ -184,9 +196,9 @@ def test_a_check_of_a_source_that_cannot_be_read_ends_with_2_and_says_why(small_
 
 @pytest.mark.service
 @pytest.mark.slow
-def test_a_refusal_of_a_real_process_has_no_traceback(small_fleet: SmallFleet, tmp_path: Path) -> None:
+def test_a_refusal_of_a_real_process_has_no_traceback(small_fleet: SmallFleet, tmp_path: Path, told_to: dict[str, str]) -> None:
     source = tmp_path / "source"
     source.mkdir()
     missing_column(small_fleet, source)
-    told = refused(tidewatch("ingest", "--contract", small_fleet.contract, "--source", str(source), home=tmp_path / "home"))
+    told = refused(tidewatch("ingest", "--contract", small_fleet.contract, "--source", str(source), home=tmp_path / "home", told=told_to))
     assert "queries" in told
