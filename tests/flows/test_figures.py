@@ -11,6 +11,7 @@ from flows.score import score
 from flows.settings import CHECKOUT, Settings
 from flows.sweep import sweep
 from flows.tend import tend
+from flows.train_alone import train_alone
 from tests.flows.conftest import Released
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -34,6 +35,7 @@ def test_every_key_that_is_printed_is_documented_and_the_other_way_round(release
         quality_report(contract=contract),
         tend(contract=contract),
         sweep(contract=contract, designs="2 x LSTM(64), 16 steps, apart", time_steps=(16,), seeds=1, epochs=1),
+        train_alone(contract=contract, epochs=1, profile=True),
         releases.told(contract, settings=Settings()),
         entities.told(contract, settings=Settings()),
         upkeep.status(contract, settings=Settings()),
