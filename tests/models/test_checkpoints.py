@@ -69,6 +69,19 @@ def test_a_training_goes_on_where_it_was_interrupted(panel_of: PanelFactory, tmp
 
 
 @pytest.mark.slow
+def test_a_training_by_another_clock_or_with_other_attributes_is_another_one(panel_of: PanelFactory) -> None:
+    from models.checkpoints import identity
+
+    panel = panel_of()
+    calendar = np.concatenate([panel.calendar, panel.calendar + 1])
+    static = np.eye(3, 1, dtype=np.float32)
+    local = replace(panel, calendar=calendar, clock=np.array([0, 1, 0], dtype=np.int32), static=static, attributes=("region=eu",))
+    others = (replace(local, clock=np.array([0, 1, 1], dtype=np.int32)), replace(local, static=1 - static))
+    told = {identity(each, network=NETWORK, training=TRAINING, start={}, devices=1) for each in (panel, local, *others)}
+    assert len(told) == 4
+
+
+@pytest.mark.slow
 def test_another_training_begins_anew(panel_of: PanelFactory, tmp_path: Path) -> None:
     with pytest.raises(PlugPulledError):
         train.fit(panel_of(), network=NETWORK, training=TRAINING, checkpoints=tmp_path, on_epoch=_until(2))
