@@ -13,7 +13,9 @@ from flows.lakes import lake_of
 from flows.settings import Settings
 from serving import ledger
 from serving.release import Release, load
+from telemetry import calendars
 from telemetry import contract as contracts
+from telemetry.attributes import attribute
 from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
 from telemetry.panel import Panel
@@ -141,9 +143,6 @@ def _unlike_attributes(release: Release, *, learned: Contract, panel: Panel, ent
     """Which attributes there are is taken from the entities that were seen, so the same contract may come to others."""
     if not panel.attributes:
         return None
-    from telemetry import calendars
-    from telemetry.attributes import attribute
-
     names = tuple(release.manifest["entities"])
     before = attribute(names, contract=learned, scales=release.scales, cohorts=calendars.cohorts_of(entities)).names
     return None if before == panel.attributes else f"knows other attributes: {', '.join(before)}, now {', '.join(panel.attributes)}"
