@@ -137,7 +137,7 @@ def expected_calendar(panel: Panel, *, place: _Place = _UTC, columns: int = len(
     zone, country = place
     start_us = panel.start_us + ahead_minutes * 60_000_000
     at = start_us + np.arange(panel.steps) * (panel.cadence_seconds * 1_000_000)
-    local = (at + _offsets_us(at, zone=zone)).astype("datetime64[us]")
+    local = (at + offsets_us(at, zone=zone)).astype("datetime64[us]")
     day, month = local.astype("datetime64[D]"), local.astype("datetime64[M]")
     minute = (local - local.astype("datetime64[h]")) // np.timedelta64(1, "m") / 60
     of_day = (local - day) // np.timedelta64(1, "m") / 1440
@@ -151,7 +151,7 @@ def expected_calendar(panel: Panel, *, place: _Place = _UTC, columns: int = len(
     return told
 
 
-def _offsets_us(at: NDArray[np.int64], *, zone: str) -> NDArray[np.int64]:
+def offsets_us(at: NDArray[np.int64], *, zone: str) -> NDArray[np.int64]:
     """How far the zone's clocks are ahead of UTC at each instant."""
     if zone == "UTC":
         return np.zeros_like(at)

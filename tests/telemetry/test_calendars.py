@@ -176,6 +176,7 @@ def test_the_log_tells_who_falls_back_and_what_nobody_has(caplog: pytest.LogCapt
     [
         ({"zone": "Mars/Olympus"}, "calendar.zone: 'Mars/Olympus' is no IANA time zone"),
         ({"by": "customer", "zones": {"acme": "Europe"}}, "calendar.zones.acme: 'Europe' is no IANA time zone"),
+        ({"zone": "localtime"}, "calendar.zone: 'localtime' is no IANA time zone"),
         ({"country": "XX"}, "calendar.country: 'XX' is no country whose holidays are known"),
         ({"by": "customer", "countries": {"acme": "DE-ZZ"}}, "calendar.countries.acme: 'DE-ZZ' names no part of DE; known are BB,"),
         ({"zones": {"acme": "UTC"}}, "zones and countries need `by`"),

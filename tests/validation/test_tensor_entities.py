@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import available_timezones
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from tests.validation.grids import contract
 from tests.validation.tensors import Scaled, made_of, scaled
 from validation.advice import advice
 from validation.findings import Finding
-from validation.tensor_entities import expected_calendar
+from validation.tensor_entities import expected_calendar, offsets_us
 
 ZONES = ("UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Casablanca", "Pacific/Chatham")
 CALENDAR: dict[str, Any] = {"by": "customer", "zones": {"acme": "Europe/Berlin"}, "countries": {"acme": "DE"}}
@@ -98,3 +100,15 @@ def test_attributes_of_another_entity_are_named(plain: Scaled) -> None:
     wrong[1] = wrong[2]
     (finding,) = found(right.spoiled(static=wrong), kind="attributes")
     assert (finding.entity, finding.found) == ("acme/us", "3 wrong: region=eu, region=us, size")
+
+
+@pytest.mark.slow
+def test_the_tables_of_zones_that_make_and_check_a_calendar_agree() -> None:
+    every = pl.datetime_range(datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC), "29h", eager=True)
+    utc, at = every.dt.replace_time_zone(None), every.dt.epoch("us").to_numpy()
+    apart = []
+    for zone in sorted(available_timezones() - {"localtime", "Factory"}):
+        ahead = (every.dt.convert_time_zone(zone).dt.replace_time_zone(None) - utc).dt.total_microseconds().to_numpy()
+        if (ahead != offsets_us(at, zone=zone)).any():
+            apart.append(zone)
+    assert apart == []
