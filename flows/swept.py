@@ -14,7 +14,8 @@ HEADS: Final = ("Design", "Accuracy", "Std. error", "Spread", "Training", "Predi
 NUMBERS: Final = frozenset(HEADS[1:-1])
 WHAT_IT_SAYS: Final = (
     "Accuracy is the share of the calibration part's values within one training deviation of the forecast a minute before, the mean over "
-    "the seeds; the parallel test was not looked at. Cost is multiplications of a forecast by a window, in thousands."
+    "the seeds, whose spread and standard error are in percentage points; the parallel test was not looked at. Cost is multiplications of a "
+    "forecast by a window, in thousands."
 )
 
 

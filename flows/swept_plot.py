@@ -12,6 +12,8 @@ from flows.plots import LOG_FROM_DECADES, decades
 LOOKS: Final = ((strokes.BLUE, "circle"), (strokes.TEAL, "diamond"), (strokes.AMBER, "square"), (strokes.GREY, "triangle-up"))
 """Colour and symbol of an architecture, in the order in which they appear."""
 HEIGHT: Final = 440
+TICKS: Final = tuple(step * 10.0**power for power in range(-2, 6) for step in (1, 2, 5))
+"""Of a logarithmic axis, seconds."""
 BESIDE: Final = "\N{NO-BREAK SPACE}" * 2
 """Before the text at a dot, so that it stands clear of the ring around the chosen one."""
 
@@ -35,7 +37,11 @@ def accuracy_by_seconds(rows: Sequence[Mapping[str, Any]]) -> go.Figure:  # Any:
     figure.add_shape(_level(line, color=strokes.RED))
     figure.add_trace(strokes.rule_swatch("one standard error below the best", color=strokes.RED))
     seconds = pl.Series([row["train_seconds"] for row in rows], dtype=pl.Float64)
-    axis = {"type": "log"} if decades(seconds) > LOG_FROM_DECADES / 2 else {"rangemode": "tozero"}
+    axis = (
+        {"type": "log", "tickvals": TICKS, "ticktext": [f"{tick:g}" for tick in TICKS]}
+        if decades(seconds) > LOG_FROM_DECADES / 2
+        else {"rangemode": "tozero"}
+    )
     figure.update_layout(
         xaxis={**axis, "title": {"text": "seconds of training (mean over the seeds)"}},
         yaxis={"title": {"text": "accuracy"}, "tickformat": ".2~%"},
