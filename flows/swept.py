@@ -14,7 +14,7 @@ HEADS: Final = ("Design", "Accuracy", "Std. error", "Spread", "Training", "Predi
 NUMBERS: Final = frozenset(HEADS[1:-1])
 WHAT_IT_SAYS: Final = (
     "Accuracy is the share of the calibration part's values within one training deviation of the forecast a minute before, the mean over "
-    "the seeds, whose spread and standard error are in percentage points; the parallel test was not looked at. Cost is multiplications of a "
+    "the seeds; spread and standard error are in percentage points. The parallel test was not looked at. Cost is multiplications of a "
     "forecast by a window, in thousands."
 )
 
