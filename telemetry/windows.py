@@ -90,7 +90,7 @@ def panel(
         scales: SCALES; an entity without one gets the median of all. Those with a count are the entities that training has seen.
         entities: ENTITIES, whose `first_seen` says who is a newcomer when.
         labels: LABELS; the minutes within are marked as incidents.
-        parts: from `cuts`; None marks every step TEST, and what the contract's calendar says of nobody is not told.
+        parts: from `cuts`; None marks every step TEST, and whom the contract's calendar forgets is not logged.
         data_start: when the data began; who was there then is no newcomer unless the contract says so (default: the least first_seen).
 
     Raises:
