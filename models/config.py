@@ -8,6 +8,7 @@ Schedule = Literal["constant", "cosine"]
 Supervision = Literal["every_step", "last_step"]
 Cell = Literal["lstm", "gru"]
 Loss = Literal["mae", "huber", "gaussian", "quantile"]
+Precision = Literal["mixed", "float32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class Training:
         warmup_steps: first steps of a window whose forecasts are not judged, with `every_step`.
         supervision: which of a window's forecasts are judged.
         overlapping: whether windows overlap and begin elsewhere in every epoch; else each begins where the one before ends.
+        precision: of matrix products on a GPU. Mixed: tensor cores read factors of 10 bits (TensorFloat-32) and add up in float32; weights,
+            state and all else are float32 in any case, and on a CPU the products too.
         unknown_share: share of windows whose entity is hidden, so that the shared prior is learned.
     """
 
@@ -107,6 +110,7 @@ class Training:
     supervision: Supervision = "every_step"
     overlapping: bool = True
     seed: int = 0
+    precision: Precision = "mixed"
     unknown_share: float = 0.2
 
     def __post_init__(self) -> None:

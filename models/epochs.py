@@ -5,6 +5,7 @@ compiled in share a compilation.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +18,8 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from models.config import Loss, Network
+from models import recurrent
+from models.config import Loss, Network, Precision, Training
 from models.devices import AXIS, COMPILER
 from models.losses import cost
 from models.lstm import Steps, forecaster, rest
@@ -55,6 +57,18 @@ class Cut(NamedTuple):
     first_judged: int
     loss: Loss
     clip: float
+    precision: Precision
+
+    @classmethod
+    def of(cls, training: Training) -> "Cut":
+        """What of a training that is."""
+        return cls(
+            time_steps=training.time_steps,
+            first_judged=training.first_judged,
+            loss=training.loss,
+            clip=training.clip,
+            precision=training.precision,
+        )
 
 
 class State(NamedTuple):
@@ -119,6 +133,32 @@ def epoch(
 ) -> tuple[State, Record]:
     """One pass over windows at rates f32[batches], then the validation: all in one compiled call, of data that is on the devices."""
 
+    taken = (P(), P(), P(None, AXIS), P(), P(None, AXIS))
+    told: tuple[State, Record] = _shared(_pass(network=network, cut=cut), mesh=mesh, taken=taken)(state, data, windows, rates, held_out)
+    return told
+
+
+@partial(jax.jit, compiler_options=COMPILER, static_argnames=("network", "cut", "mesh"), donate_argnames=("states",))
+def side_by_side(
+    states: State, data: Data, windows: Windows, rates: Array, held_out: Windows, *, network: Network, cut: Cut, mesh: Mesh
+) -> tuple[State, Record]:
+    """The same of several trainings at once: states, windows and what is told have an axis of trainings before their own.
+
+    Their LSTM layers are scanned: cuDNN knows no such axis.
+    """
+    taken = (P(), P(), P(None, None, AXIS), P(), P(None, AXIS))
+    each = jax.vmap(_pass(network=network, cut=cut), in_axes=(0, None, 0, None, None))
+    with recurrent.scanned():
+        told: tuple[State, Record] = _shared(each, mesh=mesh, taken=taken)(states, data, windows, rates, held_out)
+    return told
+
+
+_Pass = Callable[[State, Data, Windows, Array, Windows], tuple[State, Record]]
+
+
+def _pass(*, network: Network, cut: Cut) -> _Pass:
+    """An epoch on one device, with its part of every batch."""
+
     def on_each(state: State, data: Data, windows: Windows, rates: Array, held_out: Windows) -> tuple[State, Record]:
         def seen(batch: Windows) -> tuple[Seen, Windows]:
             return _gathered(data, batch, steps=cut.time_steps + max(network.leads)), batch
@@ -129,10 +169,7 @@ def epoch(
         _, costs = lax.scan(lambda now, batch: (now, validate(weights, seen(batch))), None, held_out)
         return _settled(state._replace(weights=weights, moments=moments), told, *(cost.sum() for cost in costs))
 
-    told: tuple[State, Record] = _shared(on_each, mesh=mesh, taken=(P(), P(), P(None, AXIS), P(), P(None, AXIS)))(
-        state, data, windows, rates, held_out
-    )
-    return told
+    return on_each
 
 
 _Told = tuple[Array, Array, dict[str, Array]]
@@ -175,7 +212,7 @@ def settled(state: State, told: _Told, total: Array, count: Array) -> tuple[Stat
 
 def compiled() -> int:
     """How many times an epoch, or what one is made of, has been compiled in this process."""
-    every: tuple[Any, ...] = (epoch, advance, validated, settled)  # Any: what counts compilations is not in JAX's types
+    every: tuple[Any, ...] = (epoch, side_by_side, advance, validated, settled)  # Any: what counts compilations is not in JAX's types
     return sum(int(each._cache_size()) for each in every)
 
 
@@ -198,7 +235,8 @@ def _learner(*, network: Network, cut: Cut) -> Callable[[_Learned, tuple[Seen, W
 
     def step(learned: _Learned, given: tuple[Seen, Windows, Array]) -> tuple[_Learned, _Told]:
         (weights, moments), (seen, batch, rate) = learned, given
-        (total, count), gradients = jax.value_and_grad(total_cost, has_aux=True)(weights, seen, batch)
+        with _precise(cut):
+            (total, count), gradients = jax.value_and_grad(total_cost, has_aux=True)(weights, seen, batch)
         total, count, gradients = _summed((total, count, gradients))
         share = 1 / jnp.maximum(count, 1)
         gradients = {name: gradient * share for name, gradient in gradients.items()}
@@ -215,9 +253,15 @@ def _validator(*, network: Network, cut: Cut) -> Callable[[Weights, Chunk], tupl
     """Sum and number of the costs of a device's part of a batch."""
 
     def validate(weights: Weights, given: Chunk) -> tuple[Array, Array]:
-        return _cost(weights, *given, part=Part.CALIBRATE, network=network, cut=cut)
+        with _precise(cut):
+            return _cost(weights, *given, part=Part.CALIBRATE, network=network, cut=cut)
 
     return validate
+
+
+def _precise(cut: Cut) -> AbstractContextManager[object]:
+    """Within, matrix products are traced with the precision asked for; on a GPU theirs is TensorFloat-32 unless told otherwise."""
+    return jax.default_matmul_precision("highest") if cut.precision == "float32" else nullcontext()
 
 
 def _settled(state: State, told: _Told, total: Array, count: Array) -> tuple[State, Record]:

@@ -17,13 +17,13 @@ from jax import numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from models import epochs, sampling, slices, train
+from models import epochs, slices, train
 from models.config import Network, Training
 from models.devices import mesh_of
 from models.lstm import check_panel, initial
 from models.slices import BOTH, FORWARD, VALIDATION_STEPS, Call, Taken, few
 from models.streaming import Stream
-from telemetry.panel import Panel, Part
+from telemetry.panel import Panel
 
 TURNS: Final = 5
 """Of which the median counts."""
@@ -105,15 +105,11 @@ def profile(
         ValueError: the panel is not the network's.
     """
     check_panel(panel, network=network)
-    learnable, calibrate = (sampling.judged(panel, part=part) for part in (Part.TRAIN, Part.CALIBRATE))
-    sampler = sampling.sampler(learnable, network=network, training=training)
-    held_out = sampling.validation(calibrate, network=network, training=training, batch=sampler.batch)
-    train._require_windows(sampler, held_out=held_out)
-    train._require_finite(panel)
+    sampler, held_out = train.cut_windows(panel, network=network, training=training)
     mesh = mesh_of(devices, batch=sampler.batch)
     weights = jax.device_put(initial(network, seed=training.seed), NamedSharding(mesh, P()))
     told = Taken(panel=panel, network=network, training=training, mesh=mesh, sampler=sampler, held_out=held_out, weights=weights)
-    run = train._runner(panel, network=network, training=training, mesh=mesh, memory=memory)
+    run = train.runner(panel, network=network, training=training, mesh=mesh, memory=memory)
     stream = getattr(run, "__self__", None)
     parts: dict[str, Call] = dict(slices.parts(told))
     if isinstance(stream, Stream):
@@ -121,7 +117,7 @@ def profile(
         parts["validation"] = slices.streamed_validation(told, stream=stream)
     else:
         began = time.perf_counter()
-        data = jax.device_put(train._load(panel, network=network, training=training), NamedSharding(mesh, P()))
+        data = jax.device_put(train.load(panel, network=network, training=training), NamedSharding(mesh, P()))
         jax.block_until_ready(data)
         moved, gathering = time.perf_counter() - began, None
         parts = {"gathering windows": slices.gathering(told, data=data), **parts, "validation": slices.validation(told, data=data)}
@@ -147,11 +143,11 @@ class _Whole:
         judged: forecasts of a step that were held against an observed value.
     """
 
-    def __init__(self, told: Taken, *, run: train._Run) -> None:
+    def __init__(self, told: Taken, *, run: train.Run) -> None:
         self._run = run
         self._windows, self._held_out = few(told.sampler.draw(1), most=STEPS), few(told.held_out, most=VALIDATION_STEPS)
         self.steps, self.first, self.judged = self._windows.rows.shape[0], 0.0, 0.0
-        self._rates = train._rates(1, batches=told.sampler.batches, training=told.training)[: self.steps]
+        self._rates = train.rates(1, batches=told.sampler.batches, training=told.training)[: self.steps]
         begun = epochs.begin({name: jnp.copy(each) for name, each in told.weights.items()})
         self._state = jax.device_put(begun, NamedSharding(told.mesh, P()))
 
@@ -191,7 +187,7 @@ def _composed(told: Taken, *, whole: _Whole, moved: float | None, gathering: _Be
         batch=told.sampler.batch,
         windows_a_second=told.sampler.batch / step,
         targets_a_second=whole.judged / step,
-        device=train._told_device(told.mesh),
+        device=train.told_device(told.mesh),
         streamed=moved is None,
     )
 

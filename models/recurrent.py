@@ -5,7 +5,9 @@ its gates, so that the way back is two products a step and little else; the recu
 formed after the scan. On a GPU an LSTM layer is cuDNN's. Arrays are time-major: f32[step, batch, feature].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, TypeVar
 
 import jax
@@ -126,7 +128,20 @@ def _where_it_runs(anywhere: Callable[..., _Told], cuda: Callable[..., _Told]) -
         told: _Told = lax.platform_dependent(*given, cuda=cuda, default=anywhere)
         return told
 
-    return chosen if jax.default_backend() == "gpu" else anywhere
+    return chosen if jax.default_backend() == "gpu" and not _SCANNED.get() else anywhere
+
+
+_SCANNED: Final = ContextVar("scanned", default=False)
+
+
+@contextmanager
+def scanned() -> Iterator[None]:
+    """LSTM layers that are traced within are scanned on a GPU too: cuDNN's cannot be vmapped."""
+    token = _SCANNED.set(True)
+    try:
+        yield
+    finally:
+        _SCANNED.reset(token)
 
 
 @jax.custom_vjp

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from models import epochs, recurrent
 from models.config import Network, Training
-from models.devices import AXIS
+from models.devices import AXIS, COMPILER
 from models.epochs import Cut, Weights
 from models.losses import cost
 from models.lstm import forecaster, rest
@@ -56,8 +56,7 @@ class Taken:
     @property
     def cut(self) -> Cut:
         """All of it that is compiled in."""
-        told = self.training
-        return Cut(time_steps=told.time_steps, first_judged=told.first_judged, loss=told.loss, clip=told.clip)
+        return Cut.of(self.training)
 
     @property
     def own_batch(self) -> int:
@@ -83,7 +82,7 @@ def validation(told: Taken, *, data: epochs.Data) -> Call:
 
     cut = shard_map(on_each, mesh=told.mesh, in_specs=(P(), P(), P(None, AXIS)), out_specs=P(), check_vma=False)
     held_out = jax.device_put(few(told.held_out, most=VALIDATION_STEPS), NamedSharding(told.mesh, P(None, AXIS)))
-    compiled = jax.jit(cut)
+    compiled = jax.jit(cut, compiler_options=COMPILER)  # as epochs are
     return lambda: compiled(told.weights, data, held_out), 1
 
 
@@ -230,7 +229,8 @@ def _alone(told: Taken, parts: Sequence[tuple[Slice, Tree]], *, random: np.rando
     given = [jax.tree.map(drawn, shapes, is_leaf=is_shape) for _, shapes in parts]
 
     def together(weights: Weights, given: Tree) -> Tree:
-        return [part(weights, each) for (part, _), each in zip(parts, given, strict=True)]
+        with epochs._precise(told.cut):
+            return [part(weights, each) for (part, _), each in zip(parts, given, strict=True)]
 
     return _repeated(together, on=told.mesh, shared=told.weights, given=given)
 
@@ -249,5 +249,5 @@ def _repeated(part: Slice, *, on: Mesh, shared: Tree, given: Tree) -> Call:
 
     cut = shard_map(on_each, mesh=on, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
     there = jax.device_put(given, NamedSharding(on, P(AXIS)))
-    compiled = jax.jit(cut)
+    compiled = jax.jit(cut, compiler_options=COMPILER)  # as epochs are
     return lambda: compiled(shared, there), CALLS

@@ -1,20 +1,21 @@
 """Many small trainings: which design is the simplest of those that nobody can tell from the best.
 
-Each training has a device of its own, and so many run at once as there are devices: trainings need nothing of each other.
+Each training has a device of its own, and so many run at once as there are devices: trainings need nothing of each other. On a GPU all
+seeds of a design are learned side by side (`models.together`).
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from queue import SimpleQueue
 from typing import Final
 
 import jax
 import numpy as np
 
-from models import predict, sampling, train
+from models import predict, sampling, together, train
 from models.config import Cell, Network, Training
 from telemetry.panel import Panel, Part
 
@@ -144,25 +145,35 @@ def run(
     free: SimpleQueue[jax.Device] = SimpleQueue()
     for device in jax.local_devices():
         free.put(device)
+    at_once = [tuple(seeds)] if jax.default_backend() == "gpu" else [(seed,) for seed in seeds]
 
-    def one(job: tuple[Design, int]) -> Outcome:
+    def some(job: tuple[Design, tuple[int, ...]]) -> list[Outcome]:
         device = free.get()
         try:
-            return _outcome(panel, design=job[0], seed=job[1], device=device)
+            return outcomes_of(panel, design=job[0], seeds=job[1], device=device)
         finally:
             free.put(device)
 
     with ThreadPoolExecutor(max_workers=jax.local_device_count()) as pool:
         outcomes = []
-        for outcome in pool.map(one, product(designs, seeds)):
+        for outcome in chain.from_iterable(pool.map(some, product(designs, at_once))):
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
     return outcomes
 
 
-def _outcome(panel: Panel, *, design: Design, seed: int, device: jax.Device) -> Outcome:
-    trained = train.fit(panel, network=design.network, training=replace(design.training, seed=seed), devices=[device])
+def outcomes_of(panel: Panel, *, design: Design, seeds: Sequence[int], device: jax.Device) -> list[Outcome]:
+    """What a design comes to with each seed; several seeds are learned side by side where the panel fits onto the device."""
+    if len(seeds) > 1 and train.fits(panel, devices=1, platform=device.platform):
+        trained = together.fit(panel, network=design.network, training=design.training, seeds=seeds, device=device)
+    else:
+        each = [replace(design.training, seed=seed) for seed in seeds]
+        trained = [train.fit(panel, network=design.network, training=training, devices=[device]) for training in each]
+    return [_outcome(panel, design=design, seed=seed, trained=each, device=device) for seed, each in zip(seeds, trained, strict=True)]
+
+
+def _outcome(panel: Panel, *, design: Design, seed: int, trained: train.Trained, device: jax.Device) -> Outcome:
     steady = [epoch.seconds for epoch in trained.history[1:]] or [trained.history[0].seconds]
     accuracy, seconds = _accuracy(panel, network=design.network, trained=trained, device=device)
     return Outcome(

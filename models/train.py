@@ -92,13 +92,9 @@ def fit(
     check_panel(panel, network=network)
     if start is not None:
         check(start, network=network)
-    learnable, calibrate = (sampling.judged(panel, part=part) for part in (Part.TRAIN, Part.CALIBRATE))
-    sampler = sampling.sampler(learnable, network=network, training=training)
-    held_out = sampling.validation(calibrate, network=network, training=training, batch=sampler.batch)
-    _require_windows(sampler, held_out=held_out)
-    _require_finite(panel)
+    sampler, held_out = cut_windows(panel, network=network, training=training)
     mesh = mesh_of(devices, batch=sampler.batch)
-    run = _runner(panel, network=network, training=training, mesh=mesh, memory=memory)
+    run = runner(panel, network=network, training=training, mesh=mesh, memory=memory)
     weights = {name: jnp.array(weight) for name, weight in (initial(network, seed=training.seed) if start is None else start).items()}
     state, compiled_before = jax.device_put(epochs.begin(weights), NamedSharding(mesh, P())), epochs.compiled()
     keeper = _keeper(checkpoints, panel=panel, network=network, training=training, start=start, mesh=mesh)
@@ -106,19 +102,33 @@ def fit(
     for epoch in history:
         _tell(epoch, to=on_epoch)
     windows = sampler.draw(len(history) + 1)
-    while not _is_over(history, training=training):
+    while not is_over(history, training=training):
         began, number = time.perf_counter(), len(history) + 1
-        rates = _rates(number, batches=sampler.batches, training=training)
-        state, record = run(state, windows, rates, held_out)
+        of_steps = rates(number, batches=sampler.batches, training=training)
+        state, record = run(state, windows, of_steps, held_out)
         windows = sampler.draw(number + 1)  # while the devices are busy
-        history.append(_told(record, number=number, windows=sampler.batches * sampler.batch, began=began))
+        history.append(told(record, number=number, windows=sampler.batches * sampler.batch, began=began))
         if keeper is not None:
             keeper.save(state, history=[asdict(epoch) for epoch in history])
         _tell(history[-1], to=on_epoch)
     if keeper is not None:
         keeper.close(done=True)
     best = {name: np.asarray(weight) for name, weight in state.best.items()}
-    return Trained(weights=best, history=tuple(history), device=_told_device(mesh), compiles=epochs.compiled() - compiled_before)
+    return Trained(weights=best, history=tuple(history), device=told_device(mesh), compiles=epochs.compiled() - compiled_before)
+
+
+def cut_windows(panel: Panel, *, network: Network, training: Training) -> tuple[sampling.Sampler, Windows]:
+    """What draws the windows to learn from, and the windows to validate on.
+
+    Raises:
+        TrainingError: there are none, or what they show is not finite.
+    """
+    learnable, calibrate = (sampling.judged(panel, part=part) for part in (Part.TRAIN, Part.CALIBRATE))
+    sampler = sampling.sampler(learnable, network=network, training=training)
+    held_out = sampling.validation(calibrate, network=network, training=training, batch=sampler.batch)
+    _require_windows(sampler, held_out=held_out)
+    _require_finite(panel)
+    return sampler, held_out
 
 
 def _tell(epoch: Epoch, *, to: Callable[[Epoch], None] | None) -> None:
@@ -140,22 +150,26 @@ def _require_windows(sampler: sampling.Sampler, *, held_out: Windows) -> None:
         )
 
 
-_Run = Callable[[State, Windows, NDArray[np.float32], Windows], tuple[State, Record]]
+Run = Callable[[State, Windows, NDArray[np.float32], Windows], tuple[State, Record]]
 
 
-def _runner(panel: Panel, *, network: Network, training: Training, mesh: Mesh, memory: int) -> _Run:
+def runner(panel: Panel, *, network: Network, training: Training, mesh: Mesh, memory: int) -> Run:
     """How an epoch is run: over data that is on the devices, or streamed to them."""
-    cut = Cut(time_steps=training.time_steps, first_judged=training.first_judged, loss=training.loss, clip=training.clip)
-    copies = mesh.size if mesh.devices.flat[0].platform == "cpu" else 1  # the cores of a CPU have one memory
-    if panel.values.size * _BYTES_A_VALUE * copies > memory:
+    cut = Cut.of(training)
+    if not fits(panel, devices=mesh.size, platform=mesh.devices.flat[0].platform, memory=memory):
         log.info("the panel is larger than %.1f GiB: it is streamed", memory / 2**30)
         return Stream(panel=panel, network=network, cut=cut, mesh=mesh).epoch
-    data = jax.device_put(_load(panel, network=network, training=training), NamedSharding(mesh, P()))
+    data = jax.device_put(load(panel, network=network, training=training), NamedSharding(mesh, P()))
     how = {"network": network, "cut": cut, "mesh": mesh}
     return lambda state, windows, rates, held_out: epochs.epoch(state, data, windows, rates, held_out, **how)
 
 
-def _load(panel: Panel, *, network: Network, training: Training) -> Data:
+def fits(panel: Panel, *, devices: int, platform: str, memory: int = MEMORY) -> bool:
+    """Whether a panel may lie on so many devices as a whole; the cores of a CPU have one memory for all copies."""
+    return panel.values.size * _BYTES_A_VALUE * (devices if platform == "cpu" else 1) <= memory
+
+
+def load(panel: Panel, *, network: Network, training: Training) -> Data:
     """The panel for the devices; what training may not look at becomes 'not observed'."""
     shown = sampling.shown(panel)
     judged = (panel.part != Part.ABSENT) & ~panel.newcomer & ~panel.incident
@@ -186,7 +200,7 @@ def _require_finite(panel: Panel) -> None:
             )
 
 
-def _rates(number: int, *, batches: int, training: Training) -> NDArray[np.float32]:
+def rates(number: int, *, batches: int, training: Training) -> NDArray[np.float32]:
     """f32[batches]: the learning rate of each training step of an epoch."""
     done = ((number - 1) * batches + np.arange(batches)) / (training.epochs * batches)
     rising = np.minimum(1, (done + 1 / (training.epochs * batches)) / training.rise) if training.rise else np.ones(batches)
@@ -220,14 +234,25 @@ def _resumed(keeper: "Checkpoints | None", *, state: State) -> tuple[State, list
     return state, [Epoch(**epoch) for epoch in epochs_done]
 
 
-def _told(record: Record, *, number: int, windows: int, began: float) -> Epoch:
-    """The epoch's record, read from the device; the clock is read after the device is done."""
+def told(record: Record, *, number: int, windows: int, began: float, share: float = 1.0) -> Epoch:
+    """The epoch's record, read from the device; the clock is read after the device is done.
+
+    Args:
+        record: what the device told.
+        number: of the epoch, from 1 on.
+        windows: that were learned from.
+        began: when it did, by `time.perf_counter`.
+        share: of the seconds since then that are this training's.
+
+    Raises:
+        TrainingError: a loss is not finite.
+    """
     loss, judged = np.asarray(record.loss, dtype=np.float64), np.asarray(record.judged)
     validation_loss = float(record.validation_loss)
     if not (np.isfinite(loss).all() and np.isfinite(validation_loss)):
         raise TrainingError(_not_finite(record, loss=loss, number=number), hint="lower training.learning_rate in the contract.")
     mean = float((loss * judged).sum() / max(judged.sum(), 1))
-    return Epoch(number=number, loss=mean, validation_loss=validation_loss, seconds=time.perf_counter() - began, windows=windows)
+    return Epoch(number=number, loss=mean, validation_loss=validation_loss, seconds=share * (time.perf_counter() - began), windows=windows)
 
 
 def _not_finite(record: Record, *, loss: NDArray[np.float64], number: int) -> str:
@@ -243,7 +268,7 @@ def _not_finite(record: Record, *, loss: NDArray[np.float64], number: int) -> st
     )
 
 
-def _is_over(history: list[Epoch], *, training: Training) -> bool:
+def is_over(history: list[Epoch], *, training: Training) -> bool:
     """Whether all epochs are done, or the best is `patience` epochs old."""
     if not history:
         return False
@@ -251,7 +276,7 @@ def _is_over(history: list[Epoch], *, training: Training) -> bool:
     return len(history) >= training.epochs or history[-1].number - best.number >= training.patience
 
 
-def _told_device(mesh: Mesh) -> str:
+def told_device(mesh: Mesh) -> str:
     """For a person: `cpu x 2`."""
     device = mesh.devices.flat[0]
     name = device.platform if device.device_kind == device.platform else f"{device.platform} {device.device_kind}"

@@ -85,7 +85,7 @@ class Ours:
     def __init__(self, panel: Panel, *, training: Training, batches: int = BATCHES) -> None:
         self.windows, self.held_out = drawn(panel, training=training, batches=batches)
         self.training, self.mesh = training, mesh_of(None, batch=training.batch)
-        self.run = train._runner(panel, network=NETWORK, training=training, mesh=self.mesh, memory=train.MEMORY)
+        self.run = train.runner(panel, network=NETWORK, training=training, mesh=self.mesh, memory=train.MEMORY)
         self.weights = initial(NETWORK, seed=0)
 
     def losses(self) -> np.ndarray:
@@ -100,7 +100,7 @@ class Ours:
 def inference(panel: Panel, *, windows: Windows) -> Callable[[], np.ndarray]:
     """f32[batches, batch, K] forecasts at the last step of windows, by the project's network."""
     mesh = mesh_of(None, batch=windows.rows.shape[1])
-    data = jax.device_put(train._load(panel, network=NETWORK, training=LAST), NamedSharding(mesh, P()))
+    data = jax.device_put(train.load(panel, network=NETWORK, training=LAST), NamedSharding(mesh, P()))
     weights = jax.device_put(initial(NETWORK, seed=0), NamedSharding(mesh, P()))
     rows = jax.device_put(windows.rows, NamedSharding(mesh, P(None, AXIS)))
 

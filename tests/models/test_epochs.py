@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from models import epochs, sampling, train
-from models.config import Network, Training
+from models.config import Network, Precision, Training
 from models.devices import mesh_of
 from models.epochs import Record, State
 from models.lstm import initial
@@ -46,7 +46,7 @@ def stepped(panel: Panel, *, clip: float = 0.0, devices: int = 2, streamed: bool
     learnable, held = (sampling.judged(panel, part=part) for part in (Part.TRAIN, Part.CALIBRATE))
     drawn = sampling.sampler(learnable, network=NETWORK, training=training).draw(1)
     held_out = sampling.validation(held, network=NETWORK, training=training, batch=training.batch)
-    run = train._runner(panel, network=NETWORK, training=training, mesh=mesh, memory=0 if streamed else 2**30)
+    run = train.runner(panel, network=NETWORK, training=training, mesh=mesh, memory=0 if streamed else 2**30)
     state = jax.device_put(epochs.begin({k: jax.numpy.array(v) for k, v in initial(NETWORK, seed=0).items()}), NamedSharding(mesh, P()))
     return run(state, Windows(*(field[:1] for field in drawn)), np.full(1, 0.01, dtype=np.float32), held_out)
 
@@ -93,3 +93,16 @@ def test_a_gradient_that_is_too_long_is_shortened_to_the_limit_in_its_direction(
 def test_a_gradient_within_the_limit_is_left_as_it_is(panel: Panel, free: tuple[State, Record]) -> None:
     whole = gradients(free[0])
     assert_same(whole, gradients(stepped(panel, clip=1.1 * length(whole))[0]))
+
+
+@pytest.mark.parametrize(("precision", "highest"), [("mixed", False), ("float32", True)])
+def test_products_are_as_precise_as_asked_for_on_the_way_there_and_back(panel: Panel, precision: Precision, highest: bool) -> None:
+    training = replace(TRAINING, precision=precision)
+    mesh = mesh_of(jax.local_devices()[:1], batch=training.batch)
+    sampler, held_out = train.cut_windows(panel, network=NETWORK, training=training)
+    data = train.load(panel, network=NETWORK, training=training)
+    given = (epochs.begin(initial(NETWORK, seed=0)), data, sampler.draw(1), np.full(sampler.batches, 0.01, np.float32), held_out)
+    told = str(epochs.epoch.trace(*given, network=NETWORK, cut=epochs.Cut.of(training), mesh=mesh).jaxpr)
+    products, precise = told.count("dot_general["), told.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+    assert products > 10
+    assert precise == (products if highest else 0)

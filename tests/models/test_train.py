@@ -170,7 +170,7 @@ def test_every_loss_and_cell_learns(loss: Loss, cells: tuple[Cell, ...], panel: 
 
 def test_the_rate_rises_and_falls() -> None:
     training = replace(TRAINING, epochs=2, learning_rate=1.0, schedule="cosine", rise=0.25)
-    rates = np.concatenate([train._rates(number, batches=10, training=training) for number in (1, 2)])
+    rates = np.concatenate([train.rates(number, batches=10, training=training) for number in (1, 2)])
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert (np.diff(rates[5:]) < 0).all()
     assert rates[-1] < 0.02
