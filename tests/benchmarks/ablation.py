@@ -6,7 +6,8 @@ The fleet of the demo with fewer customers (none arriving), ingested and prepare
 times with all parameters, which tells how much is luck, and with seed 0 without each parameter.
 
 A parameter that is dropped is one that the network never observes: 0, and marked as not observed, in every step that it reads, in
-training, validation and forecasts alike. The five targets are dropped in the same way, from what is read alone: they are still forecast,
+training, validation and forecasts alike. At last all targets, and all others, are dropped together: where two parameters say the same, the
+network misses neither of them alone. The five targets are dropped in the same way, from what is read alone: they are still forecast,
 and all forecasts of all five are judged, so every row is measured on the same values. `itself` is the accuracy of a dropped target's own
 forecasts, beside that with all parameters.
 
@@ -14,7 +15,7 @@ Told are, over the parallel test, accuracy, skill and validation loss; the diffe
 percentage points); and these differences in standard deviations between the seeds with all parameters (of a sample). What is nearer to 0
 than 2 of them may be luck. A deviation of 3 seeds is itself known to within a factor of 2 or so.
 
-The last line of --json is one record. Exits with 1 if no parameter is worth anything, which would mean that none was dropped.
+The last line of --json is one record. Nothing is demanded of it; the exit code is 0.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from tests.benchmarks.learner.figures import percent  # noqa: E402
 from tests.benchmarks.learner.telemetries import Prepared, Telemetry  # noqa: E402
 from validation.metrics import ACCURACY, measure  # noqa: E402
 
+TARGETS, OTHERS = GROUPS = ("all targets", "all others")
 LUCK: Final = 2.0
 """Standard deviations between seeds."""
 
@@ -75,7 +77,7 @@ def outcome(made: Prepared, *, telemetry: Telemetry, dropped: str, seed: int, ep
     """Train without a parameter, and judge."""
     began = time.perf_counter()
     training = telemetries.training_of(telemetry.contract, seed=seed, epochs=epochs)
-    with without(made.panel.parameters.index(dropped) if dropped else None):
+    with without(indices(dropped, made=made)):
         candidate, trained = telemetries.learned(made.panel, contract=telemetry.contract, scales=made.scales, training=training)
         rows = telemetries.forecasts(candidate, panel=made.panel)
     told = measure(rows, block_minutes=telemetry.contract.gate.block_minutes)
@@ -88,6 +90,16 @@ def outcome(made: Prepared, *, telemetry: Telemetry, dropped: str, seed: int, ep
         by_target=dict(told.by_target.select(TARGET, ACCURACY).iter_rows()),
         seconds=round(time.perf_counter() - began, 1),
     )
+
+
+def indices(dropped: str, *, made: Prepared) -> tuple[int, ...]:
+    """What is dropped, as indices into the panel's parameters: of a parameter, of one of GROUPS, or of none."""
+    targets, every = made.panel.targets, range(len(made.panel.parameters))
+    if dropped == TARGETS:
+        return targets
+    if dropped == OTHERS:
+        return tuple(index for index in every if index not in targets)
+    return (made.panel.parameters.index(dropped),) if dropped else ()
 
 
 def spread(full: list[Outcome]) -> Spread:
@@ -137,7 +149,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=60)
     parser.add_argument("--epochs", type=int, help="instead of the contract's")
     parser.add_argument("--seeds", type=int, default=3, help="of the training with all parameters")
-    parser.add_argument("--parameter", action="append", help="drop only these")
+    parser.add_argument("--parameter", action="append", help="drop only these; 'all targets' and 'all others' are groups")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
 
@@ -157,7 +169,7 @@ def main() -> int:
         for one in full:
             say(line(one, all_of_them=full[0], between=between))
         targets = made.panel.target_names
-        every = (*targets, *(name for name in made.panel.parameters if name not in targets))
+        every = (*targets, *(name for name in made.panel.parameters if name not in targets), *GROUPS)
         dropped = []
         for parameter in asked.parameter or every:
             dropped.append(outcome(made, dropped=parameter, seed=0, **how))
@@ -172,7 +184,7 @@ def main() -> int:
     if asked.json:
         record = {"full": [asdict(one) for one in full], "spread": asdict(between), "dropped": [asdict(one) for one in dropped]}
         print(json.dumps(record | {"worth": worth, "worth_loss": worth_loss, "seconds": seconds}))
-    return 0 if worth_loss else 1
+    return 0
 
 
 if __name__ == "__main__":
