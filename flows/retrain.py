@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
+from flows import tracking
 from flows.check import check_stage, quality_facts
 from flows.ingest import ingest_stage
 from flows.judge import judge_stage
@@ -79,7 +80,9 @@ def learn(
 
     Raises:
         DataCheckFailed: a check stops the run.
+        TrackingError: records of trainings are asked for where they cannot be written.
     """
+    records = tracking.of_contract(contract)  # where they cannot be written, that is refused before anything is learned
     if source:
         ingested = ingest_stage(run, contract=contract, source=source, labels=labels)
         summary.update(rows_new=ingested.rows_new, rows_quarantined=ingested.rows_quarantined)
@@ -99,4 +102,5 @@ def learn(
     summary.update(judged.facts())
     published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed)
     summary.update(published.facts())
+    tracking.retrained(records, summary=summary, folder=run.folder)
     summary["sentence"] = f"{published.sentence} {verdict.left_out(report.findings)}".strip()

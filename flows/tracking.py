@@ -22,6 +22,7 @@ from flows.blocks import number
 from flows.exhibits import HISTORY, LOSS, NUMBER, SECONDS, VALIDATION_LOSS, read
 from flows.runtime import quiet
 from flows.settings import Settings
+from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import TidewatchError
 
@@ -168,11 +169,21 @@ def records(*, settings: Settings, contract: Contract) -> Records | None:
     return Records(uri, contract=contract.name) if uri else None
 
 
+def of_contract(name: str) -> Records | None:
+    """Where the records of a contract, told as a flow takes it, go by this installation's settings.
+
+    Raises:
+        TrackingError: as `Records`.
+    """
+    settings = Settings()
+    return records(settings=settings, contract=contracts.load(settings.contract_path(name)))
+
+
 def retrained(told: Records | None, *, summary: Mapping[str, Any], folder: Path) -> None:  # Any: plain JSON
     """A retrain that came to its gate: its parameters, every epoch, what was measured, and what the gate said of which release.
 
     Args:
-        told: where records go, as `records` gave it before anything was trained; None writes nothing.
+        told: where records go, as `of_contract` gave it before anything was trained; None writes nothing.
         summary: of the run, with what the gate said.
         folder: of the run, whose `work` is still there.
     """

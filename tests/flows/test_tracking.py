@@ -27,8 +27,9 @@ from models.config import Network, Training
 from models.sweep import Design, Outcome, Ranked
 from telemetry import contract as contracts
 from telemetry.contract import Contract
-from tests.flows.conftest import small_contract
+from tests.flows.conftest import Released, small_contract
 from tests.flows.processes import free_port
+from tests.flows.runs_for_pages import new_run
 
 NETWORK = Network(parameters=4, calendar=8, entities=3, targets=(0, 2), hidden=(8,))
 SMALL = Design(name="small, apart", network=NETWORK, training=Training(overlapping=False))
@@ -297,6 +298,39 @@ def test_a_server_that_goes_away_ends_no_sweep_and_is_told_of_once(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "nobody answers" in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_retrain_whose_records_cannot_be_written_is_refused_before_anything_is_learned(
+    contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.retrain import learn
+
+    path = tmp_path / "small.toml"
+    path.write_text(small_contract(), encoding="utf-8")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESS)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    run = new_run(tmp_path)
+    with pytest.raises(tracking.TrackingError, match="not installed"):
+        learn(run, {}, contract=str(path), source="")
+    assert run.stages == []
+
+
+@pytest.mark.slow
+@pytest.mark.service
+def test_a_retrain_leaves_a_record_and_the_credentials_nowhere(
+    released: Released, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.retrain import retrain
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESS)
+    summary = retrain(contract=released.fleet.contract, epochs=2)
+    (record,) = stand_in.runs.values()
+    assert (record.status, record.tags["gate"], record.tags["candidate"]) == ("FINISHED", summary["gate"], summary["candidate"])
+    assert len(record.metrics["loss"]) == summary["training"]["epochs"]
+    told = [path for path in Path(summary["page"]).parent.rglob("*") if path.suffix in {".json", ".html"}]
+    assert told
+    assert not [path for path in told if SECRET in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.slow
