@@ -6,10 +6,10 @@ The fleet of the demo with fewer customers (none arriving), ingested and prepare
 times with all parameters, which tells how much is luck, and with seed 0 without each parameter.
 
 A parameter that is dropped is one that the network never observes: 0, and marked as not observed, in every step that it reads, in
-training, validation and forecasts alike. At last all targets, and all others, are dropped together: where two parameters say the same, the
-network misses neither of them alone. The five targets are dropped in the same way, from what is read alone: they are still forecast,
+training, validation and forecasts alike. The five targets are dropped in the same way, from what is read alone: they are still forecast,
 and all forecasts of all five are judged, so every row is measured on the same values. `itself` is the accuracy of a dropped target's own
-forecasts, beside that with all parameters.
+forecasts, beside that with all parameters. At last all targets, all others, and all parameters at once are dropped: where two parameters
+say the same, the network misses neither of them alone, and without any it knows entity and calendar only.
 
 Told are, over the parallel test, accuracy, skill and validation loss; the differences to all parameters with seed 0 (of accuracy in
 percentage points); and these differences in standard deviations between the seeds with all parameters (of a sample). What is nearer to 0
@@ -41,7 +41,7 @@ from tests.benchmarks.learner.figures import percent  # noqa: E402
 from tests.benchmarks.learner.telemetries import Prepared, Telemetry  # noqa: E402
 from validation.metrics import ACCURACY, measure  # noqa: E402
 
-TARGETS, OTHERS = GROUPS = ("all targets", "all others")
+TARGETS, OTHERS, ALL = GROUPS = ("all targets", "all others", "all parameters")
 LUCK: Final = 2.0
 """Standard deviations between seeds."""
 
@@ -97,6 +97,8 @@ def indices(dropped: str, *, made: Prepared) -> tuple[int, ...]:
     targets, every = made.panel.targets, range(len(made.panel.parameters))
     if dropped == TARGETS:
         return targets
+    if dropped == ALL:
+        return tuple(every)
     if dropped == OTHERS:
         return tuple(index for index in every if index not in targets)
     return (made.panel.parameters.index(dropped),) if dropped else ()
@@ -149,7 +151,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=60)
     parser.add_argument("--epochs", type=int, help="instead of the contract's")
     parser.add_argument("--seeds", type=int, default=3, help="of the training with all parameters")
-    parser.add_argument("--parameter", action="append", help="drop only these; 'all targets' and 'all others' are groups")
+    parser.add_argument("--parameter", action="append", help="drop only these; 'all targets', 'all others' and 'all parameters' are groups")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
 
