@@ -84,6 +84,7 @@ def within(target: str, *places: str) -> bool:
     return any(target == place or target.startswith(f"{place}.") for place in places)
 
 
+@cache
 def imports(module: Module) -> list[str]:
     """The dotted names that it imports: `from a.b import c` gives a.b.c, whether c is a module or a name."""
     found = []
