@@ -166,7 +166,8 @@ def runner(panel: Panel, *, network: Network, training: Training, mesh: Mesh, me
 
 def fits(panel: Panel, *, devices: int, platform: str, memory: int = MEMORY) -> bool:
     """Whether a panel may lie on so many devices as a whole; the cores of a CPU have one memory for all copies."""
-    return panel.values.size * _BYTES_A_VALUE * (devices if platform == "cpu" else 1) <= memory
+    needed = panel.values.size * _BYTES_A_VALUE + panel.calendar.nbytes  # many zones have many calendars
+    return needed * (devices if platform == "cpu" else 1) <= memory
 
 
 def load(panel: Panel, *, network: Network, training: Training) -> Data:
