@@ -119,6 +119,13 @@ def in_units(difference: float, *, of: float) -> float | None:
     return difference / of if of > 0 else None
 
 
+def beyond_luck(dropped: list[Outcome], *, all_of_them: Outcome, between: Spread) -> tuple[list[str], list[str]]:
+    """What was missed by more than LUCK deviations: of accuracy, and of the validation loss."""
+    worth = [one.dropped for one in dropped if one.accuracy - all_of_them.accuracy < -LUCK * between.accuracy]
+    loss = [one.dropped for one in dropped if one.validation_loss - all_of_them.validation_loss > LUCK * between.validation_loss]
+    return worth, loss
+
+
 HEAD: Final = (
     f"{'without':20}{'accuracy':>11}{'points':>9}{'in sd':>8}{'skill':>10}{'change':>10}{'in sd':>8}"
     f"{'validation':>12}{'change':>10}{'in sd':>8}{'itself':>11}{'with all':>11}{'s':>6}"
@@ -176,8 +183,7 @@ def main() -> int:
         for parameter in asked.parameter or every:
             dropped.append(outcome(made, dropped=parameter, seed=0, **how))
             say(line(dropped[-1], all_of_them=full[0], between=between))
-    worth = [one.dropped for one in dropped if one.accuracy - full[0].accuracy < -LUCK * between.accuracy]
-    worth_loss = [one.dropped for one in dropped if one.validation_loss - full[0].validation_loss > LUCK * between.validation_loss]
+    worth, worth_loss = beyond_luck(dropped, all_of_them=full[0], between=between) if len(full) > 1 else ([], [])
     seconds = round(time.perf_counter() - began, 1)
     say(
         f"Worth more than {LUCK:g} sd of accuracy ({100 * between.accuracy:.4f} points each): {', '.join(worth) or 'none'}; "

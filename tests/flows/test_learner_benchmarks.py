@@ -88,7 +88,7 @@ def test_both_models_are_held_to_one_tolerance() -> None:
 
 
 def test_a_difference_is_told_in_units_of_luck() -> None:
-    from tests.benchmarks.ablation import Outcome, in_units, line, spread
+    from tests.benchmarks.ablation import Outcome, beyond_luck, in_units, line, spread
 
     full = [
         Outcome(dropped="", seed=seed, accuracy=accuracy, skill=0.2, validation_loss=0.3, by_target={"queries": 0.98}, seconds=1)
@@ -101,3 +101,5 @@ def test_a_difference_is_told_in_units_of_luck() -> None:
     one = replace(full[0], dropped="queries", accuracy=0.989, by_target={"queries": 0.9})
     assert line(one, all_of_them=full[0], between=between).split()[:4] == ["queries", "98.900", "%", "-0.100"]
     assert "-10.0" in line(one, all_of_them=full[0], between=between)
+    lucky = replace(full[0], dropped="cpu", accuracy=0.98985)
+    assert beyond_luck([one, lucky], all_of_them=full[0], between=between) == (["queries"], [])
