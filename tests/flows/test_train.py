@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -111,8 +112,9 @@ def test_what_a_loss_tells_beside_and_other_cells_go_the_whole_way(api: None, ho
 
 
 def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(
-    api: None, small_fleet: SmallFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: None, small_fleet: SmallFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="models.train")
     contract = contract_with(small_fleet, tmp_path, epochs=24, patience=24)
     monkeypatch.setenv("TIDEWATCH_HOME", str(tmp_path / "whole"))
     whole = retrain(contract=contract, source=small_fleet.history)
@@ -127,6 +129,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     resumed = retrain(contract=contract)
     after = resumed["training"]["resumed_epochs"]
     assert 2 <= after < 24
+    assert [record.getMessage() for record in caplog.records if "going on" in record.msg] == [f"going on after epoch {after}"]
     (stage,) = [stage for stage in resumed["stages"] if stage["name"] == "train"]
     assert f"gone on after epoch {after}, where a run was killed" in stage["note"]
     assert resumed["training"]["epochs"] == whole["training"]["epochs"] == 24
