@@ -10,7 +10,7 @@ parameters to learn, so its losses must be ours but for rounding. They are asked
     infer   windows forecast in a second, at their last step
     keras   the same training by Keras on JAX, of windows that were cut out beforehand
     steps   targets learned from in a second with every step judged, as a multiple of those with the last one judged
-    sweep   18 small models on one GPU, all seeds of a design at once, against 18 trainings by PyTorch (GPU only)
+    sweep   18 models of as many seeds, learned side by side, against 18 runs of PyTorch in turn; on a GPU, or where asked for
     fleet   one epoch over 100 entities x --fleet-days of minutes, mapped from disk: seconds, and the process's greatest memory
 
 A peer that cannot be imported, and a part that needs a GPU where there is none, is null with the reason. JAX_PLATFORMS=cuda runs the parts
@@ -60,7 +60,8 @@ DAY: Final = 1_440
 NETWORK: Final = Network(parameters=PARAMETERS, calendar=len(CALENDAR), entities=ENTITIES, targets=TARGETS)
 LAST: Final = Training(supervision="last_step", unknown_share=0.0, epochs=1)
 EVERY: Final = Training(unknown_share=0.0, epochs=1)
-PARTS: Final = ("train", "infer", "keras", "steps", "fleet")
+MODELS: Final = 18
+PARTS: Final = ("train", "infer", "keras", "steps", "sweep", "fleet")
 
 
 def waves(entities: int, steps: int, *, seed: int = 0) -> Panel:
@@ -94,6 +95,25 @@ class Ours:
         state = jax.device_put(epochs.begin(fresh), NamedSharding(self.mesh, P()))
         rates = np.full(len(self.windows.rows), self.training.learning_rate, dtype=np.float32)
         _, record = self.run(state, self.windows, rates, self.held_out)
+        return np.asarray(record.loss)
+
+
+class SideBySide(Ours):
+    """MODELS trainings of other seeds at once, as `models.together` runs them; all of them see the same windows."""
+
+    def __init__(self, panel: Panel, *, training: Training, batches: int = BATCHES) -> None:
+        super().__init__(panel, training=training, batches=batches)
+        self.data = jax.device_put(train.load(panel, network=NETWORK, training=training), NamedSharding(self.mesh, P()))
+
+    def losses(self) -> np.ndarray:
+        """f32[model, batches]."""
+        begun = [epochs.begin(initial(NETWORK, seed=seed)) for seed in range(MODELS)]
+        states = jax.device_put(jax.tree.map(lambda *each: jnp.stack(each), *begun), NamedSharding(self.mesh, P()))
+        windows = Windows(*(np.broadcast_to(field, (MODELS, *field.shape)) for field in self.windows))
+        rates = np.full(len(self.windows.rows), self.training.learning_rate, dtype=np.float32)
+        cut = epochs.Cut.of(self.training)
+        given = (states, self.data, windows, rates, self.held_out)
+        _, record = epochs.side_by_side(*given, network=NETWORK, cut=cut, mesh=self.mesh)
         return np.asarray(record.loss)
 
 
@@ -306,6 +326,22 @@ def of_steps(panel: Panel, *, repeats: int, say: Callable[[str], None]) -> dict[
     return {"every_step_targets_ratio": round(rate["every"] / rate["last"], 1)}
 
 
+def of_sweep(panel: Panel, *, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Many models beside as many runs of PyTorch."""
+    say(f"{MODELS} models, every one over the same windows:")
+    ours, alone = SideBySide(panel, training=LAST), Ours(panel, training=LAST)
+    programs: dict[str, Callable[[], Any]] = {
+        "side by side": ours.losses,
+        "in turn": lambda: [alone.losses() for _ in range(MODELS)],
+    }
+    if _importable("torch"):
+        peer = Torch(panel, windows=ours.windows)
+        programs["torch"] = lambda: [peer.losses() for _ in range(MODELS)]
+    seconds = in_turn(programs, repeats=repeats, say=say)
+    ratios = {"ratio_side_by_side": round(seconds["in turn"] / seconds["side by side"], 3)}
+    return ratios | {"ratio_torch_sweep": round(seconds["torch"] / seconds["side by side"], 3) if "torch" in seconds else None}
+
+
 def of_fleet(*, days: int, say: Callable[[str], None]) -> dict[str, Any]:
     """One epoch over a fleet, in a process of its own, so that its memory is its own."""
     with tempfile.TemporaryDirectory(prefix="tidewatch-train-") as folder:
@@ -361,11 +397,14 @@ def main() -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr if asked.json else sys.stdout, flush=True)
 
-    parts, device = asked.part or list(PARTS), jax.local_devices()[0]
+    device, on_gpu = jax.local_devices()[0], jax.default_backend() == "gpu"
+    parts = asked.part or [part for part in PARTS if on_gpu or part != "sweep"]
     told: dict[str, Any] = {"device": f"{device.device_kind} x {jax.local_device_count()}"}
     absent = {name: f"{name} cannot be imported" for name in ("torch", "keras") if not _importable(name)}
+    if "sweep" not in parts and asked.part is None:
+        told["ratio_torch_sweep"], absent["sweep"] = None, "there is no GPU"
     panel = waves(ENTITIES, STEPS)
-    measures = {"train": of_training, "infer": of_inference, "keras": of_keras, "steps": of_steps}
+    measures = {"train": of_training, "infer": of_inference, "keras": of_keras, "steps": of_steps, "sweep": of_sweep}
     for part in parts:
         told |= of_fleet(days=asked.fleet_days, say=say) if part == "fleet" else measures[part](panel, repeats=asked.repeats, say=say)
     print(json.dumps(told | {"absent": absent}) if asked.json else told)
