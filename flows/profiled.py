@@ -15,8 +15,9 @@ WHEN: Final = {
     "epoch": "once an epoch",
 }
 REST: Final = (
-    "Each part was measured alone. What they do not account for is the last row: compiled together they may share work (then it is below "
-    "zero) or stand in each other's way (above)."
+    "Each part was measured alone: its inputs are copied and its outputs read once more than in training, so that parts may add up to more "
+    "than a step. What they do not account for is the last row: below zero for that reason or where they share work, above it where they "
+    "stand in each other's way."
 )
 
 

@@ -1,8 +1,8 @@
 """Where the time of a training goes: its parts, each measured alone, beside whole epochs as they are run.
 
 A part is the function that training itself calls, compiled alone, on arrays of the training's shapes; several of its calls are one call of
-the device, so that what it costs to start one does not count. Compiled together parts may share work or stand in each other's way: what
-they do not account for is told as the rest, be it above zero or below.
+the device, so that what it costs to start one does not count. Alone its inputs are copied and its outputs read once more; compiled together
+parts may share work or stand in each other's way. What they do not account for is told as the rest, be it above zero or below.
 """
 
 import time
