@@ -95,7 +95,7 @@ class Ranked:
         design: which.
         accuracy: mean over the seeds.
         spread: standard deviation over the seeds.
-        error: standard error of the mean.
+        error: standard error of the mean, by the spread of all designs pooled: two or three seeds tell little of a single design's own.
         train_seconds: mean.
         predict_seconds: mean.
         chosen: the simplest of those within one standard error of the best.
@@ -208,7 +208,8 @@ def rank(outcomes: Sequence[Outcome], *, designs: Sequence[Design]) -> list[Rank
     told = {design.name: [outcome for outcome in outcomes if outcome.design == design.name] for design in designs}
     means = {name: float(np.mean([outcome.accuracy for outcome in each])) for name, each in told.items()}
     spreads = {name: float(np.std([outcome.accuracy for outcome in each], ddof=min(1, len(each) - 1))) for name, each in told.items()}
-    errors = {name: spreads[name] / np.sqrt(len(each)) for name, each in told.items()}
+    pooled = float(np.sqrt(np.mean(np.square(list(spreads.values())))))
+    errors = {name: pooled / float(np.sqrt(len(each))) for name, each in told.items()}
     best = max(means, key=lambda name: means[name])
     equal = [design for design in designs if means[design.name] >= means[best] - errors[best]]
     chosen = min(equal, key=lambda design: (design.cost, -means[design.name]))
@@ -230,7 +231,7 @@ def _ranked(
             design=design,
             accuracy=means[name],
             spread=spreads[name],
-            error=float(errors[name]),
+            error=errors[name],
             train_seconds=float(np.mean([outcome.train_seconds for outcome in told[name]])),
             predict_seconds=float(np.mean([outcome.predict_seconds for outcome in told[name]])),
             chosen=design is chosen,

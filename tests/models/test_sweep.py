@@ -37,6 +37,14 @@ def test_the_simplest_within_one_standard_error_is_chosen(large: tuple[float, fl
     assert [each.design.name for each in ranked if each.chosen] == [chosen]
 
 
+def test_seeds_of_the_best_that_agree_by_luck_do_not_decide() -> None:
+    outcomes = [_outcome(SMALL, seed=seed, accuracy=accuracy) for seed, accuracy in enumerate((0.94, 0.97))]
+    outcomes += [_outcome(LARGE, seed=seed, accuracy=0.96) for seed in (0, 1)]
+    best, other = sweep.rank(outcomes, designs=[SMALL, LARGE])
+    assert (best.design.name, best.spread, other.chosen) == ("large", 0.0, True)
+    assert best.error == other.error == pytest.approx(0.03 / 2 / 2**0.5, rel=1e-6)
+
+
 def test_a_single_seed_has_no_spread() -> None:
     (only,) = sweep.rank([_outcome(SMALL, seed=0, accuracy=0.9)], designs=[SMALL])
     assert (only.accuracy, only.spread, only.error, only.chosen) == (0.9, 0.0, 0.0, True)
