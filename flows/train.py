@@ -104,6 +104,7 @@ def training_of(contract: Contract, *, changes: Changes | None = None) -> Any:  
         rise=told.rise,
         loss=told.loss,
         clip=told.clip,
+        precision=told.precision,
         epochs=asked.epochs or told.epochs,
         patience=told.patience,
         time_steps=contract.windows.time_steps,

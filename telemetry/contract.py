@@ -2,7 +2,7 @@
 
 It says who is watched (entity keys), when (time column, zone, cadence), what (parameters with unit, aggregation, plausible
 range, missing-data policy), how it arrives (files, layout, units, lateness), how it is learned (windows, leads, split, training)
-and what lets a model pass (gate). The sections are in `telemetry.sections`.
+and what lets a model pass (gate). The sections are in `telemetry.sections`, `telemetry.entity_sections` and `telemetry.learning_sections`.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 
 from telemetry.entity_sections import Attributes, Calendar, strangers
 from telemetry.errors import ContractError, UnitError
+from telemetry.learning_sections import Leads, Split, Training, Windows
 from telemetry.sections import (
     Checks,
     Entity,
@@ -23,19 +24,15 @@ from telemetry.sections import (
     Gate,
     Late,
     Layout,
-    Leads,
     NewColumns,
     Newcomer,
     Parameter,
     Retention,
     Rule,
     Section,
-    Split,
     Sql,
     Thresholds,
     Time,
-    Training,
-    Windows,
 )
 from telemetry.units import DEGREES, Conversion, Declared, conversion
 

@@ -32,9 +32,9 @@ from serving.forecasts import tell_each  # noqa: E402
 from telemetry.contract import Contract  # noqa: E402
 from telemetry.entity_sections import Calendar  # noqa: E402
 from telemetry.fleet import FleetConfig  # noqa: E402
+from telemetry.learning_sections import Leads  # noqa: E402
 from telemetry.panel import Part  # noqa: E402
 from telemetry.schema import ACTUAL, AT, ENTITY, FORECAST, LEAD, SIGMA  # noqa: E402
-from telemetry.sections import Leads  # noqa: E402
 from tests.benchmarks.learner import telemetries  # noqa: E402
 
 START: Final = datetime(2026, 1, 12, tzinfo=UTC)

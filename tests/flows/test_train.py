@@ -53,6 +53,7 @@ TOLD: dict[str, Any] = {
     "schedule": "cosine",
     "rise": 0.1,
     "clip": 1.5,
+    "precision": "float32",
     "epochs": 3,
     "patience": 2,
     "overlapping": False,

@@ -9,7 +9,7 @@ import pytest
 
 from telemetry.contract import Contract, load, parse
 from telemetry.errors import ContractError
-from telemetry.sections import Training
+from telemetry.learning_sections import Training
 
 FLEET = Path(__file__).parents[2] / "infra" / "contracts" / "fleet.toml"
 LEAST: dict[str, Any] = {
@@ -23,6 +23,7 @@ TOLD: dict[str, Any] = {
     "loss": "quantile",
     "rise": 0.1,
     "clip": 1.5,
+    "precision": "float32",
     "overlapping": False,
     "unknown_share": 0.0,
     "start": "champion",
