@@ -7,7 +7,7 @@ compiled in share a compilation.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -134,7 +134,9 @@ def epoch(
     """One pass over windows at rates f32[batches], then the validation: all in one compiled call, of data that is on the devices."""
 
     taken = (P(), P(), P(None, AXIS), P(), P(None, AXIS))
-    told: tuple[State, Record] = _shared(_pass(network=network, cut=cut), mesh=mesh, taken=taken)(state, data, windows, rates, held_out)
+    told: tuple[State, Record] = _shared(_pass(network=network, cut=cut, mesh=mesh), mesh=mesh, taken=taken)(
+        state, data, windows, rates, held_out
+    )
     return told
 
 
@@ -147,7 +149,7 @@ def side_by_side(
     Their LSTM layers are scanned: cuDNN knows no such axis.
     """
     taken = (P(), P(), P(None, None, AXIS), P(), P(None, AXIS))
-    each = jax.vmap(_pass(network=network, cut=cut), in_axes=(0, None, 0, None, None))
+    each = jax.vmap(_pass(network=network, cut=cut, mesh=mesh), in_axes=(0, None, 0, None, None))
     with recurrent.scanned():
         told: tuple[State, Record] = _shared(each, mesh=mesh, taken=taken)(states, data, windows, rates, held_out)
     return told
@@ -156,14 +158,14 @@ def side_by_side(
 _Pass = Callable[[State, Data, Windows, Array, Windows], tuple[State, Record]]
 
 
-def _pass(*, network: Network, cut: Cut) -> _Pass:
+def _pass(*, network: Network, cut: Cut, mesh: Mesh) -> _Pass:
     """An epoch on one device, with its part of every batch."""
 
     def on_each(state: State, data: Data, windows: Windows, rates: Array, held_out: Windows) -> tuple[State, Record]:
         def seen(batch: Windows) -> tuple[Seen, Windows]:
             return _gathered(data, batch, steps=cut.time_steps + max(network.leads)), batch
 
-        learn, validate = _learner(network=network, cut=cut), _validator(network=network, cut=cut)
+        learn, validate = _learner(network=network, cut=cut, mesh=mesh), _validator(network=network, cut=cut)
         learned = (state.weights, state.moments)
         (weights, moments), told = lax.scan(lambda now, given: learn(now, (*seen(given[0]), given[1])), learned, (windows, rates))
         _, costs = lax.scan(lambda now, batch: (now, validate(weights, seen(batch))), None, held_out)
@@ -184,7 +186,7 @@ def advance(state: State, chunk: Chunk, rates: Array, *, network: Network, cut: 
     """The training steps of some batches that came from the host, at rates f32[batches]; told are loss, judged and finite of each."""
 
     def on_each(state: State, chunk: Chunk, rates: Array) -> tuple[State, _Told]:
-        (weights, moments), told = lax.scan(_learner(network=network, cut=cut), (state.weights, state.moments), (*chunk, rates))
+        (weights, moments), told = lax.scan(_learner(network=network, cut=cut, mesh=mesh), (state.weights, state.moments), (*chunk, rates))
         return state._replace(weights=weights, moments=moments), told
 
     told: tuple[State, _Told] = _shared(on_each, mesh=mesh, taken=(P(), (OF_SEEN, P(None, AXIS)), P()))(state, chunk, rates)
@@ -226,17 +228,19 @@ def _shared(on_each: Callable[..., _Given], *, mesh: Mesh, taken: tuple[Any, ...
     return told
 
 
-def _learner(*, network: Network, cut: Cut) -> Callable[[_Learned, tuple[Seen, Windows, Array]], tuple[_Learned, _Told]]:
+def _learner(*, network: Network, cut: Cut, mesh: Mesh) -> Callable[[_Learned, tuple[Seen, Windows, Array]], tuple[_Learned, _Told]]:
     """One training step, for a scan."""
     clip = optax.clip_by_global_norm(cut.clip) if cut.clip else optax.identity()
 
     def total_cost(weights: Weights, seen: Seen, batch: Windows) -> tuple[Array, Array]:
         return _cost(weights, seen, batch, part=Part.TRAIN, network=network, cut=cut)
 
+    in_turn = _in_turn(jax.value_and_grad(total_cost, has_aux=True), mesh=mesh)
+
     def step(learned: _Learned, given: tuple[Seen, Windows, Array]) -> tuple[_Learned, _Told]:
         (weights, moments), (seen, batch, rate) = learned, given
         with _precise(cut):
-            (total, count), gradients = jax.value_and_grad(total_cost, has_aux=True)(weights, seen, batch)
+            (total, count), gradients = in_turn(weights, seen, batch)
         total, count, gradients = _summed((total, count, gradients))
         share = 1 / jnp.maximum(count, 1)
         gradients = {name: gradient * share for name, gradient in gradients.items()}
@@ -247,6 +251,41 @@ def _learner(*, network: Network, cut: Cut) -> Callable[[_Learned, tuple[Seen, W
         return (weights, moments), (total * share, count.astype(jnp.int32), finite)
 
     return step
+
+
+ROWS: Final = 8
+"""Windows of a batch that a core of a CPU learns from at a time."""
+_Gradients = tuple[tuple[Array, Array], Weights]
+_Differentiated = Callable[[Weights, Seen, Windows], _Gradients]
+
+
+def _in_turn(differentiated: _Differentiated, *, mesh: Mesh) -> _Differentiated:
+    """The same sums over a batch, on a CPU of some windows after the other: what they save for the way back then stays in its cache."""
+
+    def summed(weights: Weights, seen: Seen, batch: Windows) -> _Gradients:
+        windows = batch.rows.shape[0]
+        if turns(windows, mesh=mesh) == 1:
+            return differentiated(weights, seen, batch)
+
+        def some(so_far: _Gradients, first: Array) -> tuple[_Gradients, None]:
+            def cut(of: Array, axis: int) -> Array:
+                return lax.dynamic_slice_in_dim(of, first, ROWS, axis=axis)
+
+            few_seen = Seen(*(cut(field, 0 if name == "static" else 1) for name, field in zip(Seen._fields, seen, strict=True)))
+            few: Windows = jax.tree.map(partial(cut, axis=0), batch)
+            after: _Gradients = jax.tree.map(jnp.add, so_far, differentiated(weights, few_seen, few))
+            return after, None
+
+        nothing: _Gradients = jax.tree.map(jnp.zeros_like, jax.eval_shape(differentiated, weights, seen, batch))
+        told, _ = lax.scan(some, nothing, jnp.arange(0, windows, ROWS))
+        return told
+
+    return summed
+
+
+def turns(windows: int, *, mesh: Mesh) -> int:
+    """In how many turns a device learns from its part of a batch."""
+    return windows // ROWS if mesh.devices.flat[0].platform == "cpu" and windows % ROWS == 0 else 1
 
 
 def _validator(*, network: Network, cut: Cut) -> Callable[[Weights, Chunk], tuple[Array, Array]]:

@@ -38,7 +38,7 @@ def test_each_is_as_it_is_alone_and_stops_when_it_would(panel_of: PanelFactory) 
 
 def test_a_sweep_of_seeds_side_by_side_tells_the_same(panel_of: PanelFactory) -> None:
     panel, design, device = panel_of(), Design(name="small", network=NETWORK, training=TRAINING), jax.local_devices()[0]
-    beside = sweep.outcomes_of(panel, design=design, seeds=SEEDS, device=device)
-    alone = [each for seed in SEEDS for each in sweep.outcomes_of(panel, design=design, seeds=[seed], device=device)]
-    assert [each.seed for each in beside] == list(SEEDS)
+    beside = sweep.outcomes_of(panel, design=design, seeds=SEEDS[:2], device=device)
+    alone = [each for seed in SEEDS[:2] for each in sweep.outcomes_of(panel, design=design, seeds=[seed], device=device)]
+    assert [each.seed for each in beside] == list(SEEDS[:2])
     assert [each.accuracy for each in beside] == pytest.approx([each.accuracy for each in alone], abs=2e-3)
