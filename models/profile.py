@@ -1,8 +1,9 @@
 """Where the time of a training goes: its parts, each measured alone, beside whole epochs as they are run.
 
 A part is the function that training itself calls, compiled alone, on arrays of the training's shapes; several of its calls are one call of
-the device, so that what it costs to start one does not count. Alone its inputs are copied and its outputs read once more; compiled together
-parts may share work or stand in each other's way. What they do not account for is told as the rest, be it above zero or below.
+the device, so that what it costs to start one does not count. Alone its inputs are copied, and on a CPU it takes a core's whole part of a
+batch at once, whose arrays then do not stay in the cache as they do in a training; so on a CPU the parts add up to more than a step. What
+they do not account for is told as the rest, be it above zero or below.
 """
 
 import time

@@ -37,8 +37,8 @@ BOTH: Final = "recurrence, both ways"
 
 Tree = Any  # Any: arrays in whatever they are held by, as JAX takes them
 Slice = Callable[[Tree, Tree], Tree]
-Call = tuple[Callable[[], Tree], float]
-"""Something to be timed, and how many times it does what a step does of it."""
+Call = tuple[Callable[[], Tree], int]
+"""Something to be timed, and how many times it does its part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +62,6 @@ class Taken:
     def own_batch(self) -> int:
         """Windows of a step on each device."""
         return self.sampler.batch // self.mesh.size
-
-    @property
-    def turns(self) -> int:
-        """In how many turns a device learns from these."""
-        return epochs.turns(self.own_batch, mesh=self.mesh)
 
 
 def few(windows: Windows, *, most: int) -> Windows:
@@ -116,19 +111,17 @@ def parts(told: Taken) -> Iterator[tuple[str, Call]]:
     if projects := [layer.project for layer in layers if layer.project]:
         yield (
             "input products",
-            _alone(told, [(_there_and_back(call), shapes) for call, shapes in projects], random=random, turns=told.turns),
+            _alone(told, [(_there_and_back(call), shapes) for call, shapes in projects], random=random),
         )
     yield (
         FORWARD,
-        _alone(told, [(_forward(call), shapes) for call, shapes in (layer.recur for layer in layers)], random=random, turns=told.turns),
+        _alone(told, [(_forward(call), shapes) for call, shapes in (layer.recur for layer in layers)], random=random),
     )
     yield (
         BOTH,
-        _alone(
-            told, [(_there_and_back(call), shapes) for call, shapes in (layer.recur for layer in layers)], random=random, turns=told.turns
-        ),
+        _alone(told, [(_there_and_back(call), shapes) for call, shapes in (layer.recur for layer in layers)], random=random),
     )
-    yield "dense layers and loss", _alone(told, [(_tail(told), _tail_shapes(told))], random=random, turns=told.turns)
+    yield "dense layers and loss", _alone(told, [(_tail(told), _tail_shapes(told))], random=random)
     weights = {name: weight.shape for name, weight in told.weights.items()}
     yield "optimiser", _alone(told, [(_optimiser(told), (weights, weights, weights))], random=random)
     if told.mesh.size > 1:
@@ -149,7 +142,7 @@ class _Layer:
 
 
 def _layer(told: Taken, *, number: int) -> _Layer:
-    network, steps, batch = told.network, told.training.time_steps, told.own_batch // told.turns
+    network, steps, batch = told.network, told.training.time_steps, told.own_batch
     cell, hidden = network.layers[number]
     rows, gates = told.weights[f"layers.{number}.input_kernel"].shape
     steady = network.embedding + network.static if number == 0 else 0
@@ -213,7 +206,7 @@ def _tail(told: Taken) -> Slice:
 
 
 def _tail_shapes(told: Taken) -> Tree:
-    network, training, batch = told.network, told.training, told.own_batch // told.turns
+    network, training, batch = told.network, told.training, told.own_batch
     judged = training.time_steps - training.first_judged
     return (training.time_steps, batch, network.hidden[-1]), (judged, batch, len(network.leads), len(network.targets))
 
@@ -233,8 +226,8 @@ def _optimiser(told: Taken) -> Slice:
     return optimised
 
 
-def _alone(told: Taken, parts: Sequence[tuple[Slice, Tree]], *, random: np.random.Generator, turns: int = 1) -> Call:
-    """Some parts one after the other, on random arrays of the shapes given, each done so many times in a step."""
+def _alone(told: Taken, parts: Sequence[tuple[Slice, Tree]], *, random: np.random.Generator) -> Call:
+    """Some parts one after the other, on random arrays of the shapes given."""
 
     def drawn(shape: tuple[int, ...]) -> Any:  # Any: NumPy's array, on its way to the devices
         return random.normal(size=(told.mesh.size, CALLS, *shape)).astype(np.float32)
@@ -248,8 +241,7 @@ def _alone(told: Taken, parts: Sequence[tuple[Slice, Tree]], *, random: np.rando
         with epochs._precise(told.cut):
             return [part(weights, each) for (part, _), each in zip(parts, given, strict=True)]
 
-    call, times = _repeated(together, on=told.mesh, shared=told.weights, given=given)
-    return call, times / turns
+    return _repeated(together, on=told.mesh, shared=told.weights, given=given)
 
 
 def _repeated(part: Slice, *, on: Mesh, shared: Tree, given: Tree) -> Call:
@@ -257,7 +249,9 @@ def _repeated(part: Slice, *, on: Mesh, shared: Tree, given: Tree) -> Call:
 
     def one(shared: Tree, given: Tree) -> Array:
         made = lax.optimization_barrier(part(shared, given))
-        return jnp.stack([jnp.abs(leaf).sum().astype(jnp.float32) for leaf in jax.tree.leaves(made)]).sum()  # so that all of it is computed
+        return jnp.stack(
+            [leaf.ravel()[:1].sum().astype(jnp.float32) for leaf in jax.tree.leaves(made)]
+        ).sum()  # so that each of it is computed
 
     def on_each(shared: Tree, given: Tree) -> Array:
         own = jax.tree.map(lambda array: array[0], given)
