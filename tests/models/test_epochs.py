@@ -38,9 +38,11 @@ def panel(panel_of: Callable[..., Panel]) -> Panel:
     return replace(panel, observed=observed)
 
 
-def stepped(panel: Panel, *, clip: float = 0.0, devices: int = 2, streamed: bool = False) -> tuple[State, Record]:
+def stepped(
+    panel: Panel, *, clip: float = 0.0, batch: int = TRAINING.batch, devices: int = 2, streamed: bool = False
+) -> tuple[State, Record]:
     """What one training step and the validation after it come to."""
-    training = replace(TRAINING, clip=clip)
+    training = replace(TRAINING, clip=clip, batch=batch)
     mesh = mesh_of(jax.local_devices()[:devices], batch=training.batch)
     assert mesh.size == devices
     learnable, held = (sampling.judged(panel, part=part) for part in (Part.TRAIN, Part.CALIBRATE))
@@ -106,3 +108,11 @@ def test_products_are_as_precise_as_asked_for_on_the_way_there_and_back(panel: P
     products, precise = told.count("dot_general["), told.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
     assert products > 10
     assert precise == (products if highest else 0)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_device_that_learns_from_its_windows_in_turns_comes_to_the_same(panel: Panel, streamed: bool) -> None:
+    together, in_turns = (stepped(panel, batch=2 * epochs.ROWS, devices=devices, streamed=streamed) for devices in (2, 1))
+    assert [epochs.turns(2 * epochs.ROWS // devices, mesh=mesh_of(None, batch=2)) for devices in (2, 1)] == [1, 2]
+    assert in_turns[1].judged.tolist() == together[1].judged.tolist()
+    assert_same(gradients(in_turns[0]), gradients(together[0]))
