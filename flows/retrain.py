@@ -7,16 +7,13 @@ from prefect import flow
 from pydantic import Field
 
 from flows import tracking
-from flows.check import check_stage, quality_facts
-from flows.ingest import ingest_stage
 from flows.judge import judge_stage
-from flows.prepare import prepare_stage
+from flows.learnable import learnable
 from flows.publish import publish_stage
 from flows.reporting import closing
 from flows.runs import Run, begin
 from flows.settings import Settings
 from flows.train import Beginning, Changes, train_stage
-from validation import verdict
 from validation.findings import DataCheckFailed
 
 
@@ -83,24 +80,16 @@ def learn(
         TrackingError: records of trainings are asked for where they cannot be written.
     """
     records = tracking.of_contract(contract)  # where they cannot be written, that is refused before anything is learned
-    if source:
-        ingested = ingest_stage(run, contract=contract, source=source, labels=labels)
-        summary.update(rows_new=ingested.rows_new, rows_quarantined=ingested.rows_quarantined)
     try:
-        report = check_stage(run, contract=contract, until=until)
-        summary.update(quality_facts(report))
-        prepared = prepare_stage(run, contract=contract, until=until)
-    except DataCheckFailed as failed:
-        facts = quality_facts(failed.report)
-        left_out = summary.get("quarantined") or facts["quarantined"]  # where the tensors fail, the raw check has told it
-        summary.update(facts | {"quarantined": left_out}, gate="stop", release=None)
+        ready = learnable(run, summary, contract=contract, source=source, labels=labels, until=until)
+    except DataCheckFailed:
+        summary.update(gate="stop", release=None)
         raise
-    summary.update(prepared.facts())
     changes = Changes(epochs=epochs, learning_rate=learning_rate, seed=seed, start=start)
     summary.update(train_stage(run, contract=contract, changes=changes).facts())
     judged = judge_stage(run, contract=contract, oracle=oracle)
     summary.update(judged.facts())
-    published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed)
+    published = publish_stage(run, contract=contract, judged=judged, checks_passed=ready.prepared.checks_passed)
     summary.update(published.facts())
     tracking.retrained(records, summary=summary, folder=run.folder)
-    summary["sentence"] = f"{published.sentence} {verdict.left_out(report.findings)}".strip()
+    summary["sentence"] = f"{published.sentence} {ready.left_out}".strip()

@@ -13,10 +13,9 @@ from pydantic import Field
 
 from flows import console, outcomes, swept, tracking
 from flows.artifacts import Bar, tell_table
-from flows.check import check_stage, quality_facts
 from flows.exhibits import path_of
-from flows.ingest import ingest_stage
-from flows.prepare import prepare_stage, work
+from flows.learnable import learnable
+from flows.prepare import work
 from flows.reporting import closing
 from flows.retries import ONCE
 from flows.runs import Run, begin
@@ -27,8 +26,6 @@ from telemetry import panel as panels
 from telemetry.contract import Contract
 from telemetry.errors import TidewatchError
 from telemetry.panel import Panel
-from validation import verdict
-from validation.findings import DataCheckFailed
 
 if TYPE_CHECKING:
     from models.sweep import Design, Outcome
@@ -129,21 +126,10 @@ def sweep(
     run = begin("sweep", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
         wanted = Wanted(designs=designs, time_steps=tuple(time_steps), seeds=seeds, epochs=epochs, supervision=supervision)
-        if source:
-            ingested = ingest_stage(run, contract=contract, source=source)
-            summary.update(rows_new=ingested.rows_new, rows_quarantined=ingested.rows_quarantined)
-        try:
-            report = check_stage(run, contract=contract)
-            summary.update(quality_facts(report))
-            prepared = prepare_stage(run, contract=contract)
-        except DataCheckFailed as failed:
-            facts = quality_facts(failed.report)
-            summary.update(facts | {"quarantined": summary.get("quarantined") or facts["quarantined"]})
-            raise
-        summary.update(prepared.facts())
-        told = sweep_stage(run, contract=contract, wanted=wanted, lake_version=prepared.lake_version)
+        ready = learnable(run, summary, contract=contract, source=source)
+        told = sweep_stage(run, contract=contract, wanted=wanted, lake_version=ready.prepared.lake_version)
         summary.update(told.facts(), verdict="swept")
-        summary["sentence"] = f"{swept.sentence(told.rows)} {verdict.left_out(report.findings)}".strip()
+        summary["sentence"] = f"{swept.sentence(told.rows)} {ready.left_out}".strip()
         if told.seeds == 1:
             summary["hint"] = "a single seed tells no spread, so nothing but the best counts as good; ask with --seeds 3."
         console.lines(told.lines)

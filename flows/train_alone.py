@@ -5,16 +5,12 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from flows.check import check_stage, quality_facts
-from flows.ingest import ingest_stage
-from flows.prepare import prepare_stage
+from flows.learnable import learnable
 from flows.profiling import profile_stage
 from flows.reporting import closing
 from flows.runs import begin
 from flows.settings import Settings
 from flows.train import Beginning, Changes, train_stage
-from validation import verdict
-from validation.findings import DataCheckFailed
 
 
 @flow(name="train", log_prints=True)
@@ -41,22 +37,10 @@ def train_alone(
     settings = Settings()
     run = begin("train", settings=settings)
     with closing(run, settings=settings, contract=contract) as summary:
-        if source:
-            ingested = ingest_stage(run, contract=contract, source=source)
-            summary.update(rows_new=ingested.rows_new, rows_quarantined=ingested.rows_quarantined)
-        try:
-            report = check_stage(run, contract=contract)
-            summary.update(quality_facts(report))
-            prepared = prepare_stage(run, contract=contract)
-        except DataCheckFailed as failed:
-            facts = quality_facts(failed.report)
-            summary.update(facts | {"quarantined": summary.get("quarantined") or facts["quarantined"]})
-            raise
-        summary.update(prepared.facts())
+        ready = learnable(run, summary, contract=contract, source=source)
         changes = Changes(epochs=epochs, learning_rate=learning_rate, seed=seed, start=start)
         if profile:
             summary["profile"] = profile_stage(run, contract=contract, changes=changes)
         trained = train_stage(run, contract=contract, changes=changes)
-        left_out = verdict.left_out(report.findings)
-        summary.update(trained.facts(), verdict="trained", sentence=f"Trained, not published: {trained.sentence}. {left_out}".strip())
+        summary.update(trained.facts(), verdict="trained", sentence=f"Trained, not published: {trained.sentence}. {ready.left_out}".strip())
     return summary
