@@ -36,6 +36,21 @@ class Finding:
     beside: tuple[str, ...] = ()
     """Other parameters that are quarantined with this one, because nobody knows which of them is wrong."""
 
+    @classmethod
+    def warning(cls, expectation: str, *, found: str, expected: str, sentence: str) -> Self:
+        """What is no single entity's, parameter's or time's matter, and stops nothing."""
+        return cls(
+            expectation=expectation,
+            severity="warn",
+            entity=None,
+            parameter=None,
+            period_start=None,
+            period_end=None,
+            found=found,
+            expected=expected,
+            sentence=sentence,
+        )
+
     @property
     def period(self) -> str:
         """The period in words, UTC; empty where there is none."""

@@ -30,10 +30,12 @@ def calendar_keys(entities: Sequence[str], *, keys: Sequence[str], by: str, tabl
         if forgotten:
             told = f"{place} names {len(there) - len(forgotten)} of {len(there)} values of {by}; by {usual} go {_listed(forgotten)}."
             missed = f"{len(forgotten)} of {len(there)} values of {by} not named"
-            found.append(_finding(found=missed, expected=f"{place}: all of them", sentence=told))
+            found.append(Finding.warning("calendar keys", found=missed, expected=f"{place}: all of them", sentence=told))
         if vain:
             told = f"{place} names {_listed(vain)}, and no entity has {by} so: a mistake in writing, or one that has not come yet."
-            found.append(_finding(found=f"no entity has {_listed(vain)}", expected=f"{place}: values of {by}", sentence=told))
+            found.append(
+                Finding.warning("calendar keys", found=f"no entity has {_listed(vain)}", expected=f"{place}: values of {by}", sentence=told)
+            )
     return tuple(found)
 
 
@@ -45,17 +47,3 @@ def _listed(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def _finding(*, found: str, expected: str, sentence: str) -> Finding:
-    return Finding(
-        expectation="calendar keys",
-        severity="warn",
-        entity=None,
-        parameter=None,
-        period_start=None,
-        period_end=None,
-        found=found,
-        expected=expected,
-        sentence=sentence,
-    )

@@ -54,7 +54,7 @@ def differences(kept: Json | None, *, contract: Contract, release: str) -> tuple
         sentence = (
             f"{release} does not say by which expectations it was guarded: it is older than this record. It is checked by those of today."
         )
-        return (_warning(found="no suites in the release", expected="the suites that guarded it", sentence=sentence),)
+        return (Finding.warning(KIND, found="no suites in the release", expected="the suites that guarded it", sentence=sentence),)
     now = record(contract)
     if digest(kept) == digest(now):
         return ()
@@ -70,7 +70,7 @@ def differences(kept: Json | None, *, contract: Contract, release: str) -> tuple
         f"The suites that this software makes of the contract of {release} ({digest(now)}) are not those with which it was published "
         f"({digest(kept)}): {told}. The telemetry was checked by those of today; the next retrain publishes them."
     )
-    return (_warning(found=told, expected=f"suites {digest(kept)}, as published", sentence=sentence),)
+    return (Finding.warning(KIND, found=told, expected=f"suites {digest(kept)}, as published", sentence=sentence),)
 
 
 def _refuse_unknown(kept: Json, *, release: str) -> None:
@@ -94,17 +94,3 @@ def _by_place(told: Json) -> dict[tuple[str, ...], str]:
 
 def _kinds(places: list[tuple[str, ...]]) -> str:
     return ", ".join(dict.fromkeys(kind for _, kind, *_ in places))
-
-
-def _warning(*, found: str, expected: str, sentence: str) -> Finding:
-    return Finding(
-        expectation=KIND,
-        severity="warn",
-        entity=None,
-        parameter=None,
-        period_start=None,
-        period_end=None,
-        found=found,
-        expected=expected,
-        sentence=sentence,
-    )
