@@ -1,7 +1,7 @@
 """Several trainings of one design at once, which differ in nothing but their seed: one program learns all of them side by side.
 
-A small network leaves most of a GPU idle, so that ten of them take hardly longer than one. On a CPU they take as long as one after the
-other.
+A small network leaves much of a GPU idle, which others can use; `tests/benchmarks/train.py --part sweep` measures what it is worth. On a
+CPU two took a quarter longer than one after the other.
 """
 
 import time

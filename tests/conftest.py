@@ -55,6 +55,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of the public data sets: $TIDEWATCH_DATA, or `shared/data` beside the checkout."""
-    if not DATA.is_dir():
+    if not DATA.is_dir():  # gigabytes of other publishers' telemetry, which no clone brings along
         pytest.skip(f"no public data sets at {DATA}; TIDEWATCH_DATA names their folder")
     return DATA

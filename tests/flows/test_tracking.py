@@ -130,7 +130,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "stand-in":
         told = request.getfixturevalue("stand_in")
         return Store(ADDRESS, lambda: list(told.runs.values()))
-    if importlib.util.find_spec("mlflow") is None:
+    if importlib.util.find_spec("mlflow") is None:  # an extra: it would bring some 25 distributions to everyone who only runs the tests
         pytest.skip("MLflow is not installed (extra mlflow)")
     uri = f"sqlite:///{tmp_path}/records.db"
     return Store(uri, lambda: of_mlflow(uri))
