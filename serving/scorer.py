@@ -14,7 +14,8 @@ from typing import Final
 
 import polars as pl
 
-from serving.thresholds import Z, complete, errors, joint
+from serving.surprise import Z, errors, joint
+from serving.thresholds import complete
 from telemetry.schema import (
     ACTUAL,
     AT,

@@ -15,17 +15,14 @@ from typing import Final
 
 import polars as pl
 
+from serving.surprise import ERROR, Z, errors, joint, scales
 from telemetry.schema import (
-    ACTUAL,
-    AT,
     COUNT,
     ENTITY,
-    FORECAST,
     LABEL,
     LEAD,
     NEWCOMER,
     SD,
-    SIGMA,
     TARGET,
     THRESHOLD,
     THRESHOLDS,
@@ -33,20 +30,8 @@ from telemetry.schema import (
 )
 from telemetry.sections import Thresholds
 
-Z: Final = "z"
-ERROR: Final = "error"
-KEY: Final = "key"
 SECONDS_PER_WEEK: Final = 7 * 24 * 3600
 
-SCALE_QUANTILE: Final = 0.9
-NORMAL_SCALE_QUANTILE: Final = 1.6449
-"""The 0.9 quantile of |error| over this is the standard deviation if errors are normal. It ignores the worst tenth, where incidents that
-nobody labelled hide, and yet sees bursts that a median of |error| is blind to (it is 0 for most counters)."""
-LEAST_SD: Final = 0.3
-"""Errors below this share of SIGMA are no signal: a constant column wakes up with an error of many SIGMA, not of a few of nothing.
-
-Both were chosen on 12 public server machines by the joint score's VUS-PR: 0.53; with the median instead 0.51, with a floor of 0.01 0.44.
-"""
 LEAST_THRESHOLD: Final = 1.0
 """An error of the usual size is no anomaly, however quiet the calibrate part was."""
 TAIL_SHARE: Final = 0.02
@@ -82,8 +67,7 @@ def _own(forecasts: pl.DataFrame, *, threshold: pl.Expr, day_steps: int) -> pl.D
     """THRESHOLDS of the entities that have rows to learn from."""
     known = errors(forecasts.filter(~pl.col(LABEL))).filter(pl.col(ERROR).is_not_null())
     learned = known.filter(~pl.col(NEWCOMER) | (pl.len().over(ENTITY, TARGET, LEAD) >= day_steps))
-    scale = (pl.col(ERROR).abs().quantile(SCALE_QUANTILE, "linear") / NORMAL_SCALE_QUANTILE).clip(lower_bound=LEAST_SD)
-    sds = learned.group_by(ENTITY, TARGET, LEAD).agg(scale.alias(SD))
+    sds = scales(learned)
     z = joint(learned, thresholds=sds)
     bars = z.group_by(ENTITY, TARGET).agg(threshold.alias(THRESHOLD), pl.len().cast(pl.Int64).alias(COUNT))
     return conform(sds.join(bars, on=[ENTITY, TARGET]), THRESHOLDS, name="thresholds")
@@ -97,45 +81,6 @@ def complete(thresholds: pl.DataFrame, *, entities: Iterable[str]) -> pl.DataFra
     borrowed = every.join(thresholds, on=[ENTITY, TARGET, LEAD], how="anti").with_columns(pl.lit(0, dtype=pl.Int64).alias(COUNT))
     whole = pl.concat([thresholds, borrowed.select(list(THRESHOLDS))]).sort(ENTITY, TARGET, LEAD)
     return conform(whole, THRESHOLDS, name="thresholds")
-
-
-def errors(forecasts: pl.DataFrame) -> pl.DataFrame:
-    """`forecasts` with the column `error`: actual - forecast, in units of SIGMA; null where the forecast is."""
-    actual, forecast, sigma = (pl.col(column).cast(pl.Float64) for column in (ACTUAL, FORECAST, SIGMA))
-    return forecasts.with_columns(((actual - forecast) / sigma).alias(ERROR))
-
-
-def joint(rows: pl.DataFrame, *, thresholds: pl.DataFrame) -> pl.DataFrame:
-    """One row per entity, minute and target of `errors`, with `z`; null where no lead has both an error and a scale.
-
-    Of the other columns it keeps NEWCOMER, LABEL and ACTUAL, and FORECAST of lead 1.
-    """
-    scale = pl.col(SD).replace(0.0, None)
-    scaled = rows.join(thresholds.select(ENTITY, TARGET, LEAD, SD), on=[ENTITY, TARGET, LEAD], how="left", maintain_order="left")
-    return (
-        _in_order(scaled)
-        .lazy()
-        .with_columns((pl.col(ERROR) / scale).pow(2).alias(Z), pl.when(pl.col(LEAD) == 1).then(FORECAST).alias(FORECAST))
-        .group_by(KEY, maintain_order=True)
-        .agg(pl.col(ENTITY, AT, TARGET, NEWCOMER, LABEL, ACTUAL).first(), pl.col(FORECAST).max(), pl.col(Z).mean().sqrt())
-        .drop(KEY)
-        .collect(engine="in-memory")
-    )
-
-
-def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows` by entity, minute and target, told by one sorted integer: grouping by it takes a quarter of the time of the three columns."""
-    seconds = pl.col(AT).dt.epoch("s") - pl.col(AT).dt.epoch("s").min()
-    target = _code(rows, column=TARGET)
-    key = (_code(rows, column=ENTITY) * (seconds.max() + 1) + seconds) * (target.max() + 1) + target
-    keyed = rows.with_columns(key.alias(KEY))
-    return keyed.set_sorted(KEY) if keyed.get_column(KEY).is_sorted() else keyed.sort(KEY)
-
-
-def _code(rows: pl.DataFrame, *, column: str) -> pl.Expr:
-    """Every value of `column` as its rank of first appearance."""
-    values = rows.get_column(column).unique(maintain_order=True)
-    return pl.col(column).cast(pl.Enum(values)).to_physical().cast(pl.Int64)
 
 
 def _conformal(*, rate: float) -> pl.Expr:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.thresholds import LEAST_SD, LEAST_THRESHOLD, Z, calibrate, complete, errors, joint
+from serving.surprise import LEAST_SD, Z, errors, joint
+from serving.thresholds import LEAST_THRESHOLD, calibrate, complete
 from telemetry.schema import AT, COUNT, ENTITY, FORECAST, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS
 from telemetry.sections import Thresholds
 

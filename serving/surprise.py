@@ -1,0 +1,73 @@
+"""Surprise: how far what came is from what was forecast, told in the usual errors of that entity, target and lead.
+
+    error       (actual - forecast) / SIGMA, SIGMA being the entity's own training deviation
+    SD          of (entity, target, lead): the usual size of the error
+    z           of (entity, target, minute): root mean square over the leads of error / SD
+
+What z is large enough for an anomaly is for `serving.thresholds` to say.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from telemetry.schema import ACTUAL, AT, ENTITY, FORECAST, LABEL, LEAD, NEWCOMER, SD, SIGMA, TARGET
+
+Z: Final = "z"
+ERROR: Final = "error"
+KEY: Final = "key"
+
+SCALE_QUANTILE: Final = 0.9
+NORMAL_SCALE_QUANTILE: Final = 1.6449
+"""The 0.9 quantile of |error| over this is the standard deviation if errors are normal. It ignores the worst tenth, where incidents that
+nobody labelled hide, and yet sees bursts that a median of |error| is blind to (it is 0 for most counters)."""
+LEAST_SD: Final = 0.3
+"""Errors below this share of SIGMA are no signal: a constant column wakes up with an error of many SIGMA, not of a few of nothing.
+
+Both were chosen on 12 public server machines by the joint score's VUS-PR: 0.53; with the median instead 0.51, with a floor of 0.01 0.44.
+"""
+
+
+def errors(forecasts: pl.DataFrame) -> pl.DataFrame:
+    """`forecasts` with the column `error`: actual - forecast, in units of SIGMA; null where the forecast is."""
+    actual, forecast, sigma = (pl.col(column).cast(pl.Float64) for column in (ACTUAL, FORECAST, SIGMA))
+    return forecasts.with_columns(((actual - forecast) / sigma).alias(ERROR))
+
+
+def scales(learned: pl.DataFrame) -> pl.DataFrame:
+    """`entity, target, lead, sd`: the usual size of the errors in rows of `errors`, none of which is null."""
+    scale = (pl.col(ERROR).abs().quantile(SCALE_QUANTILE, "linear") / NORMAL_SCALE_QUANTILE).clip(lower_bound=LEAST_SD)
+    return learned.group_by(ENTITY, TARGET, LEAD).agg(scale.alias(SD))
+
+
+def joint(rows: pl.DataFrame, *, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """One row per entity, minute and target of `errors`, with `z`; null where no lead has both an error and a scale.
+
+    Of the other columns it keeps NEWCOMER, LABEL and ACTUAL, and FORECAST of lead 1.
+    """
+    scale = pl.col(SD).replace(0.0, None)
+    scaled = rows.join(thresholds.select(ENTITY, TARGET, LEAD, SD), on=[ENTITY, TARGET, LEAD], how="left", maintain_order="left")
+    return (
+        _in_order(scaled)
+        .lazy()
+        .with_columns((pl.col(ERROR) / scale).pow(2).alias(Z), pl.when(pl.col(LEAD) == 1).then(FORECAST).alias(FORECAST))
+        .group_by(KEY, maintain_order=True)
+        .agg(pl.col(ENTITY, AT, TARGET, NEWCOMER, LABEL, ACTUAL).first(), pl.col(FORECAST).max(), pl.col(Z).mean().sqrt())
+        .drop(KEY)
+        .collect(engine="in-memory")
+    )
+
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` by entity, minute and target, told by one sorted integer: grouping by it takes a quarter of the time of the three columns."""
+    seconds = pl.col(AT).dt.epoch("s") - pl.col(AT).dt.epoch("s").min()
+    target = _code(rows, column=TARGET)
+    key = (_code(rows, column=ENTITY) * (seconds.max() + 1) + seconds) * (target.max() + 1) + target
+    keyed = rows.with_columns(key.alias(KEY))
+    return keyed.set_sorted(KEY) if keyed.get_column(KEY).is_sorted() else keyed.sort(KEY)
+
+
+def _code(rows: pl.DataFrame, *, column: str) -> pl.Expr:
+    """Every value of `column` as its rank of first appearance."""
+    values = rows.get_column(column).unique(maintain_order=True)
+    return pl.col(column).cast(pl.Enum(values)).to_physical().cast(pl.Int64)
