@@ -1,6 +1,18 @@
 """What goes wrong in a simulated fleet: incidents, labelled minute by minute, and faults of the data planted into its readings.
 
-An incident is what a devops person would call one: several deviations for half an hour to three hours, at a busy time of day.
+An incident is what a devops person would call one ("qualified"): it lasts half an hour to three hours, begins at a busy time of day, and
+either is several deviations large or takes half of the traffic or more, or the telemetry itself has stopped. By kind:
+
+    local      failed queries and query time rise by 5 to 8 deviations at once, three queries in ten do not come through: one entity
+    customer   the same rise, and four vehicles in five are gone: all regions of a customer
+    gradual    the same two rise from nothing to 10 to 16 deviations, over 90 minutes or more: one entity
+    silent     no row arrives; or, every second time, rows that say that no vehicle is there: one entity
+    regional   as local, in every customer of a region that is there, the newcomers too
+    volume     vehicles, positions and queries fall evenly to three tenths, over 90 minutes or more; nothing complains: one entity
+    burst      storms of four minutes in every twelve: queries two and a half times as many, with the rise of local: one entity
+    flat       the telemetry stands still: every parameter repeats the row before the incident: one entity
+    noise      vehicles, positions and queries are each minute multiplied by chance, between 0.3 and 1.7: one entity
+
 A planted fault is what the checks before a training must catch: a quantity that is suddenly told in another unit.
 """
 
@@ -18,6 +30,14 @@ from telemetry.errors import FleetError, UnknownFaultError
 from telemetry.rhythms import MINUTES_OF_DAY
 
 KINDS: Final = ("local", "customer", "gradual", "silent")
+"""What a fleet has by default."""
+REGIONAL: Final = "regional"
+EVERY_KIND: Final = (*KINDS, REGIONAL, "volume", "burst", "flat", "noise")
+SLOW: Final = ("gradual", "volume")
+SLOWEST_MINUTES: Final = 90
+"""What comes slowly lasts at least so long."""
+STORM_MINUTES: Final = (4, 12)
+"""Of a burst: so many minutes in every so many."""
 KNOWN_FAULTS: Final = ("x100", "x1000", "x0.001")
 VOLUMES: Final = ("queries", "positions", "failed_queries", "reporting_devices", "api_calls", "payload")
 """Parameters whose unit could plausibly change overnight."""
@@ -33,7 +53,7 @@ class Incident:
 
     kind: str
     entities: tuple[int, ...]
-    """One entity, or all regions of a customer for the kind 'customer'."""
+    """One entity, all regions of a customer for the kind 'customer', or all entities of a region for 'regional'."""
     start: int
     end: int
     strength: float
@@ -54,6 +74,8 @@ class Effects:
     """Deviations added to failed queries and query time."""
     absent: NDArray[np.bool_]
     """No row arrives."""
+    frozen: NDArray[np.bool_]
+    """The row says what the last one before it that was not frozen said."""
 
     def strike(self, values: NDArray[np.float32], *, name: str, deviation: NDArray[np.float64]) -> NDArray[np.float32]:
         """What becomes of the target `name`, f32[minute, entity], of whose tides `deviation` f64[entity] is known."""
@@ -74,7 +96,15 @@ class Effects:
 
 
 def draw(
-    rng: np.random.Generator, *, count: int, days: tuple[int, int], load: NDArray[np.float32], regions: int, matured: NDArray[np.int64]
+    rng: np.random.Generator,
+    *,
+    count: int,
+    days: tuple[int, int],
+    load: NDArray[np.float32],
+    regions: int,
+    matured: NDArray[np.int64],
+    until: NDArray[np.int64] | None = None,
+    kinds: tuple[str, ...] = KINDS,
 ) -> tuple[Incident, ...]:
     """`count` incidents within `days` (first inclusive, last exclusive), the kinds in turn, at most one a customer and day.
 
@@ -82,46 +112,80 @@ def draw(
         rng: drawn from only here.
         count: how many, of all kinds together.
         days: of the span.
-        load: f32[minute, entity], by which a busy time is told.
+        load: f32[minute, entity], by which a busy time is told; 0 before an entity's arrival.
         regions: entities of one customer, which lie side by side.
-        matured: i64[entity], first minute at which each is no newcomer any more.
+        matured: i64[entity], first minute at which each may have one: that in which it is no newcomer any more.
+        until: i64[entity], the minute after the last at which each may have one; to the end of the span by default.
+        kinds: of EVERY_KIND. A regional incident has a day for itself.
 
     Raises:
         FleetError: there are not as many busy days of customers as incidents.
     """
+    in_turn = [(kinds[index % len(kinds)], (index // len(kinds)) % 2 == 0) for index in range(count)]
+    single = [turn for turn in in_turn if turn[0] != REGIONAL]
     busy = load >= BUSY * load.max(axis=0)
     day = busy[days[0] * MINUTES_OF_DAY : days[1] * MINUTES_OF_DAY].reshape(days[1] - days[0], MINUTES_OF_DAY, -1)
     begins = (np.arange(*days) * MINUTES_OF_DAY)[:, None]
     room = slice(0, MINUTES_OF_DAY - LONGEST_MINUTES - 60)  # an hour of peace before the next day's incident may start
     usable = day[:, room].any(axis=1) & (begins >= matured)
+    if until is not None:
+        usable &= begins + MINUTES_OF_DAY <= until
     cells = np.argwhere(usable.reshape(len(day), -1, regions).all(axis=2))
-    if len(cells) < count:
+    if len(cells) < len(single):
         raise FleetError(
             f"{count} incidents in the days {days[0]} to {days[1]} do not fit: there are {len(cells)} busy days of mature customers.",
             hint="ask for fewer incidents, a longer period or more customers.",
         )
-    chosen = cells[rng.permutation(len(cells))[:count]]
-    return tuple(
-        _incident(rng, index=index, cell=cell, day=day[:, room], first=days[0], regions=regions) for index, cell in enumerate(chosen)
-    )
+    chosen = cells[rng.permutation(len(cells))[: len(single)]]
+    told = [
+        _incident(rng, turn=turn, cell=cell, day=day[:, room], first=days[0], regions=regions)
+        for turn, cell in zip(single, chosen, strict=True)
+    ]
+    free = np.setdiff1d(np.arange(*days), chosen[:, 0] + days[0])
+    return (*told, *_regional(rng, count=count - len(single), days=free, load=load, regions=regions, room=room))
 
 
 def _incident(
-    rng: np.random.Generator, *, index: int, cell: NDArray[np.intp], day: NDArray[np.bool_], first: int, regions: int
+    rng: np.random.Generator, *, turn: tuple[str, bool], cell: NDArray[np.intp], day: NDArray[np.bool_], first: int, regions: int
 ) -> Incident:
-    kind = KINDS[index % len(KINDS)]
+    kind, rows_stop = turn
     of_customer = range(int(cell[1]) * regions, (int(cell[1]) + 1) * regions)
     one = int(rng.choice(of_customer))
     start = int(rng.choice(np.flatnonzero(day[cell[0], :, one]))) + (first + int(cell[0])) * MINUTES_OF_DAY
-    minutes = int(rng.integers(90 if kind == "gradual" else SHORTEST_MINUTES, LONGEST_MINUTES + 1))
+    minutes = int(rng.integers(SLOWEST_MINUTES if kind in SLOW else SHORTEST_MINUTES, LONGEST_MINUTES + 1))
     return Incident(
         kind=kind,
         entities=tuple(of_customer) if kind == "customer" else (one,),
         start=start,
         end=start + minutes,
         strength=float(rng.uniform(5.0, 8.0)),
-        rows_stop=(index // len(KINDS)) % 2 == 0,
+        rows_stop=rows_stop,
     )
+
+
+def _regional(
+    rng: np.random.Generator, *, count: int, days: NDArray[np.int64], load: NDArray[np.float32], regions: int, room: slice
+) -> list[Incident]:
+    """Incidents of all who are there in a region, each on a day of its own, while the region as a whole is busy."""
+    if len(days) < count:
+        raise FleetError(f"{count} regional incidents do not fit: {len(days)} days are free of others.", hint="ask for fewer incidents.")
+    share = load / load.max(axis=0)
+    told = []
+    for day in np.sort(rng.permutation(days)[:count]) if count else ():
+        region = int(rng.integers(regions))
+        whole = share[:, region::regions].mean(axis=1)[day * MINUTES_OF_DAY : (day + 1) * MINUTES_OF_DAY][room]
+        start = int(rng.choice(np.flatnonzero(whole >= BUSY * whole.max()))) + int(day) * MINUTES_OF_DAY
+        there = [entity for entity in range(region, load.shape[1], regions) if load[start, entity] > 0]
+        told.append(
+            Incident(
+                kind=REGIONAL,
+                entities=tuple(there),
+                start=start,
+                end=start + int(rng.integers(SHORTEST_MINUTES, LONGEST_MINUTES + 1)),
+                strength=float(rng.uniform(5.0, 8.0)),
+            )
+        )
+    return told
 
 
 def effects(incidents: Sequence[Incident], *, minutes: int, entities: int) -> Effects:
@@ -133,6 +197,7 @@ def effects(incidents: Sequence[Incident], *, minutes: int, entities: int) -> Ef
         positions=np.ones(shape, dtype=np.float32),
         trouble=np.zeros(shape, dtype=np.float32),
         absent=np.zeros(shape, dtype=np.bool_),
+        frozen=np.zeros(shape, dtype=np.bool_),
     )
     for incident in incidents:
         _apply(incident, told=told)
@@ -143,7 +208,7 @@ def _apply(incident: Incident, *, told: Effects) -> None:
     where = (slice(incident.start, incident.end), list(incident.entities))
     minutes = incident.end - incident.start
     match incident.kind:
-        case "local":  # a region's machines are slow and fail; some of the queries never come through
+        case "local" | "regional":  # a region's machines are slow and fail; some of the queries never come through
             told.trouble[where] = incident.strength
             told.queries[where] = 0.7
         case "customer":  # the customer's vehicles lose the connection everywhere, its applications fail
@@ -151,6 +216,18 @@ def _apply(incident: Incident, *, told: Effects) -> None:
             told.devices[where] = told.positions[where] = 0.2
         case "gradual":  # a leak: nothing at first, twice the usual strength at the end
             told.trouble[where] = np.linspace(0.0, 2.0 * incident.strength, minutes, dtype=np.float32)[:, None]
+        case "volume":  # vehicles go over to nowhere, one by one
+            told.devices[where] = told.positions[where] = told.queries[where] = np.linspace(1.0, 0.3, minutes, dtype=np.float32)[:, None]
+        case "burst":  # clients try again and again, all at the same time
+            long, every = STORM_MINUTES
+            storm = (np.arange(minutes) % every < long)[:, None]
+            told.queries[where] = np.where(storm, np.float32(2.5), np.float32(1.0))
+            told.trouble[where] = np.where(storm, np.float32(incident.strength), np.float32(0.0))
+        case "flat":  # what exports the telemetry hangs, and is asked all the same
+            told.frozen[where] = True
+        case "noise":  # half of the rows of a minute are counted with the next one, or the one after
+            swing = np.random.default_rng(incident.start).uniform(0.3, 1.7, (minutes, 1)).astype(np.float32)
+            told.devices[where] = told.positions[where] = told.queries[where] = swing
         case _ if incident.rows_stop:
             told.absent[where] = True
         case _:  # rows still come, and say that no vehicle is there; nothing complains

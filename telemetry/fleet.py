@@ -9,7 +9,7 @@ accuracy measured on the fleet can be held against the best that any model could
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zoneinfo import available_timezones
 
 import numpy as np
@@ -73,6 +73,10 @@ class FleetConfig:
     """Where they fall, the first day inclusive, the last exclusive; by default the last 14."""
     early_incidents: int = 4
     """Others, in the days before."""
+    kinds: tuple[str, ...] = faults.KINDS
+    """Of `faults.EVERY_KIND`, in turn."""
+    newcomer_incidents: int = 0
+    """Others, of customers in their newcomer days, from the first whole day on, within `incident_days`."""
     zones: tuple[str, ...] = ()
     """IANA zones of the customers, in turn, by whose clocks they live in summer and winter; by default each region is at a fixed distance
     from UTC."""
@@ -89,6 +93,10 @@ class FleetConfig:
             raise FleetError(f"There is no time zone {', '.join(unknown)}.", hint="give IANA names, such as 'Europe/Helsinki'.")
         if self.start.utcoffset() != timedelta(0):
             raise FleetError(f"The fleet's start {self.start.isoformat()} is not in UTC.", hint="give it as datetime(..., tzinfo=UTC).")
+        if strange := sorted(set(self.kinds) - set(faults.EVERY_KIND)) or (() if self.kinds else ["none"]):
+            raise FleetError(
+                f"There is no incident of the kind {', '.join(strange)}.", hint=f"the kinds are {', '.join(faults.EVERY_KIND)}."
+            )
         if not 0 <= first < last <= self.days:
             raise FleetError(f"The incidents' days {first} to {last} are not within the {self.days} days of the fleet.")
 
@@ -184,7 +192,7 @@ def simulate(config: FleetConfig) -> Fleet:
     values |= sensors.sense(rng, targets=values, tide=tide, trouble=effects.trouble, who=who)
     return Fleet(
         config=config,
-        readings=_readings(config, values=values, absent=effects.absent),
+        readings=_readings(config, values=values, effects=effects),
         labels=_labels(config, incidents=incidents),
         conditional=conditional,
     )
@@ -237,13 +245,18 @@ def _incidents(config: FleetConfig, *, load: Array) -> tuple[faults.Incident, ..
     matured = np.where(arrival > 0, arrival + config.newcomer_days * MINUTES_OF_DAY, 0)
     first, _ = config.period
     rng = _rng(config, 3)
-
-    def drawn(count: int, days: tuple[int, int]) -> tuple[faults.Incident, ...]:
-        return faults.draw(rng, count=count, days=days, load=load, regions=len(config.regions), matured=matured)
-
-    early = drawn(config.early_incidents, (0, first)) if first else ()
-    late = drawn(config.incidents, config.period)
-    return early + late
+    how: dict[str, Any] = {"load": np.where(_arrived(config), load, np.float32(0.0)), "regions": len(config.regions), "kinds": config.kinds}
+    early = faults.draw(rng, count=config.early_incidents, days=(0, first), matured=matured, **how) if first else ()
+    late = faults.draw(rng, count=config.incidents, days=config.period, matured=matured, **how)
+    if not config.newcomer_incidents:
+        return early + late
+    how["kinds"] = tuple(kind for kind in config.kinds if kind != faults.REGIONAL)
+    young = np.where(arrival > 0, arrival, config.minutes)
+    fresh = faults.draw(
+        _rng(config, 6), count=config.newcomer_incidents, days=config.period, matured=young, until=young + (matured - arrival), **how
+    )
+    days = {minute // MINUTES_OF_DAY for each in early + late if each.kind == faults.REGIONAL for minute in (each.start, each.end)}
+    return early + late + tuple(each for each in fresh if each.start // MINUTES_OF_DAY not in days)
 
 
 def _times(config: FleetConfig, *, minute: NDArray[np.int64]) -> pl.Series:
@@ -258,12 +271,13 @@ def _arrived(config: FleetConfig) -> NDArray[np.bool_]:
     return arrived
 
 
-def _readings(config: FleetConfig, *, values: dict[str, Array], absent: NDArray[np.bool_]) -> pl.DataFrame:
+def _readings(config: FleetConfig, *, values: dict[str, Array], effects: faults.Effects) -> pl.DataFrame:
     rng = _rng(config, 5)
-    arrived = _arrived(config)
+    arrived, absent, frozen = _arrived(config), effects.absent, effects.frozen
     gap = rng.random(absent.shape, dtype=np.float32) < MISSING_SHARE
     gap[np.argmax(arrived, axis=0), np.arange(gap.shape[1])] = False  # the first minute tells when an entity was first seen
     row = np.flatnonzero(arrived & ~gap & ~absent)
+    said = _said(row, frozen=frozen)
     minute, entity = np.divmod(row, absent.shape[1])
     customers, regions = pl.Series(config.customer_names, dtype=pl.String), pl.Series(config.regions, dtype=pl.String)
     columns = {
@@ -271,17 +285,27 @@ def _readings(config: FleetConfig, *, values: dict[str, Array], absent: NDArray[
         "customer": customers.gather(entity // len(regions)),
         "region": regions.gather(entity % len(regions)),
     }
-    return pl.DataFrame(columns | {name: _told(rng, name=name, values=values.pop(name), row=row) for name in PARAMETERS})
+    return pl.DataFrame(columns | {name: _told(rng, name=name, values=values.pop(name), row=row, said=said) for name in PARAMETERS})
 
 
-def _told(rng: np.random.Generator, *, name: str, values: Array, row: NDArray[np.int64]) -> pl.Series:
+def _said(row: NDArray[np.int64], *, frozen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which cell each row tells of: its own, or where that is frozen the entity's last one that was not."""
+    if not frozen.any():
+        return row
+    minute, entity = np.divmod(row, frozen.shape[1])
+    awake = np.maximum.accumulate(np.where(frozen, 0, np.arange(len(frozen))[:, None]), axis=0)
+    said: NDArray[np.int64] = awake[minute, entity] * frozen.shape[1] + entity
+    return said
+
+
+def _told(rng: np.random.Generator, *, name: str, values: Array, row: NDArray[np.int64], said: NDArray[np.int64]) -> pl.Series:
     """A parameter as the source tells it: with its digits, here and there a null. Drawn for absent rows too, so that the others stay."""
     exact = values.ravel()
     lost = np.zeros(exact.size, dtype=np.bool_)
     lost[rng.integers(exact.size, size=rng.binomial(exact.size, NULL_SHARE))] = True
     told = exact if name in DECIMALS else chance.whole(rng, values=exact)
     digits = DECIMALS.get(name, 0)
-    return pl.Series(name, np.round(told[row].astype(np.float64), digits)).scatter(np.flatnonzero(lost[row]), None)
+    return pl.Series(name, np.round(told[said].astype(np.float64), digits)).scatter(np.flatnonzero(lost[row]), None)
 
 
 def _labels(config: FleetConfig, *, incidents: tuple[faults.Incident, ...]) -> pl.DataFrame:
