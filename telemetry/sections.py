@@ -2,7 +2,7 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -10,7 +10,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -136,13 +139,34 @@ class Parameter(Section):
     previous_steps: Annotated[int, Field(ge=1)] = 5
     """Of a counter: a rise since a reading that is more steps older than this is unknown."""
     target: bool = False
+    direction: Literal["both", "up", "down"] = "both"
+    """Of a target: whether what lies above its forecast can be an anomaly ("up"), what lies below it ("down"), or either."""
+    dead_band: tuple[FiniteFloat, FiniteFloat] | None = None
+    """Of a target: values from the first to the second (inclusive, canonical unit) are never anomalous, whatever was forecast."""
+    minimum_width: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    """Of a target: a value that is no further than this from its forecast (canonical unit) is never anomalous."""
     description: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise ValueError(f"minimum {self.minimum} is not below maximum {self.maximum}")
+        if self.dead_band is not None and self.dead_band[0] >= self.dead_band[1]:
+            raise ValueError(f"dead_band {list(self.dead_band)} holds no values: its first must be below its second")
+        if said := [name for name in OPERATORS if not self.target and getattr(self, name) != Parameter.model_fields[name].default]:
+            raise ValueError(f"{' and '.join(said)} would say nothing: only a target is judged; set target = true, or leave it out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:  # Any: plain JSON
+        """Without what the operator does not say: a contract that is older than these keys means what it meant."""
+        told: dict[str, Any] = plain(self)
+        usual = {name for name in OPERATORS if getattr(self, name) == Parameter.model_fields[name].default}
+        return {name: value for name, value in told.items() if name not in usual}
+
+
+OPERATORS: Final = ("direction", "dead_band", "minimum_width")
+"""What an operator says of a target beside the model; see `serving.operator`."""
 
 
 class Files(Section):
@@ -232,6 +256,18 @@ class Thresholds(Section):
     open_within: Minutes = 5
     """... out of this many, and closes after `close_minutes` without one."""
     close_minutes: Minutes = 10
+    reopen_minutes: Annotated[int, Field(ge=0)] = 30
+    """An incident that opens again within so many minutes of its close is the same incident; 0 tells each as its own."""
+    flaps: Annotated[int, Field(ge=0)] = 3
+    """Of an entity whose incidents open more often than this within `flap_minutes`, the incident stays open ..."""
+    flap_minutes: Minutes = 360
+    """... until it has been quiet for so long. With `flaps` 0 none does."""
+    group_minutes: Annotated[int, Field(ge=0)] = 15
+    """Incidents of several entities that open within so many minutes of each other may be one; 0 groups none."""
+    feed_forecasts: bool = True
+    """While an incident is open, the network reads its own forecasts of the targets, so that the fault does not become normal."""
+    accept_hours: Annotated[float, Field(gt=0)] = 24.0
+    """A level that an incident has held for so long is taken for normal: fed as it came, and learned from unless somebody labels it."""
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -239,7 +275,23 @@ class Thresholds(Section):
             raise ValueError(f"open_minutes {self.open_minutes} of open_within {self.open_within} can never open an incident")
         if self.close_minutes < self.open_within - self.open_minutes:
             raise ValueError("close_minutes would close an incident that open_within still holds open")
+        said = {"reopen_minutes", "flaps", "flap_minutes"} & self.model_fields_set  # a contract older than these keys stays what it is
+        if said and self.flaps and self.flap_minutes <= self.close_minutes + self.reopen_minutes:
+            raise ValueError(
+                f"flap_minutes {self.flap_minutes} would close a flapping incident no later than any other, which can open again for "
+                f"close_minutes {self.close_minutes} + reopen_minutes {self.reopen_minutes}; make it longer, or set flaps = 0"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:  # Any: plain JSON
+        """Without the keys that older contracts could not have, where they say nothing: such a contract means what it meant."""
+        told: dict[str, Any] = plain(self)
+        fields = Thresholds.model_fields
+        return {name: value for name, value in told.items() if name in _FIRST_THRESHOLDS or getattr(self, name) != fields[name].default}
+
+
+_FIRST_THRESHOLDS: Final = frozenset({"method", "false_alarms_per_week", "sigmas", "open_minutes", "open_within", "close_minutes"})
 
 
 class Gate(Section):
