@@ -18,6 +18,7 @@ from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
 from serving.incidents import FALSE, MINUTES_TO_DETECT, Matched, match
+from serving.release import VIEWS_FILE
 from telemetry import contract as contracts
 from telemetry import panel as panels
 from telemetry.contract import Contract
@@ -74,6 +75,8 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
     candidate = candidate_of(folder)
     seen = try_out(candidate, panel=panel, contract=declared, into=work(folder) / "candidate")
     seen.thresholds.write_parquet(work(folder) / "thresholds.parquet")
+    if seen.views is not None:
+        (work(folder) / VIEWS_FILE).write_bytes(seen.views.to_bytes())
     measured = _over_test(work(folder) / "candidate", contract=declared, oracle=oracle)
     labels = _labels_in_test(labels_of(lake), folder=folder)
     matched = match(seen.incidents, labels=labels)

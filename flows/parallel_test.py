@@ -19,6 +19,7 @@ from serving.incidents import match, open_incidents
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
 from serving.thresholds import calibrate
+from serving.views import Views, learn
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.lake import Lake
@@ -35,6 +36,7 @@ class Candidate:
     weights: dict[str, NDArray[np.float32]]
     scales: pl.DataFrame
     entities: tuple[str, ...]
+    views: Views | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +45,14 @@ class Seen:
 
     Attributes:
         thresholds: THRESHOLDS that it was judged by.
+        views: of the entities as wholes, learned with the thresholds; None of a release that is older than they are.
         incidents: INCIDENTS that it opened.
         ranks: ENTITY_SCORES, one joint score a minute for ranking.
         finite: whether all of its forecasts and weights are numbers.
     """
 
     thresholds: pl.DataFrame
+    views: Views | None
     incidents: pl.DataFrame
     ranks: pl.DataFrame
     finite: bool
@@ -91,6 +95,7 @@ def released(release: Release) -> Candidate:
         weights=dict(release.weights),
         scales=release.scales,
         entities=tuple(release.manifest["entities"]),
+        views=release.views,
     )
 
 
@@ -115,13 +120,15 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
     """
     scaled = forecasts_of(candidate, panel=panel)
     leads, policy, cadence = candidate.network.leads, contract.thresholds, contract.time.cadence
+    views = candidate.views
     if thresholds is None:
-        quiet = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE)
+        views = learn(panel, scaled)
+        quiet = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
         thresholds = calibrate(quiet, policy=policy, cadence_seconds=contract.time.cadence_seconds)
     for name in ("lead1", "scores"):
         (into / name).mkdir(parents=True)
     incidents, ranks = [pl.DataFrame(schema=dict(INCIDENTS))], [pl.DataFrame(schema=dict(ENTITY_SCORES))]
-    for number, rows in enumerate(tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST)):
+    for number, rows in enumerate(tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)):
         if rows.is_empty():
             continue
         scored = score(rows, thresholds=thresholds, release="candidate")
@@ -132,7 +139,7 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
         incidents.append(open_incidents(scored.scores, policy=policy, cadence_seconds=seconds, until=until, departed_days=days))
         ranks.append(scored.entities)
     finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
-    return Seen(thresholds=thresholds, incidents=pl.concat(incidents), ranks=pl.concat(ranks), finite=finite)
+    return Seen(thresholds=thresholds, views=views, incidents=pl.concat(incidents), ranks=pl.concat(ranks), finite=finite)
 
 
 def end_of(panel: Panel) -> datetime:

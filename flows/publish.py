@@ -20,7 +20,8 @@ from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
 from serving import ledger
-from serving.release import compose, load_weights, same_bytes, write
+from serving.release import VIEWS_FILE, compose, load_weights, same_bytes, write
+from serving.views import Views
 from telemetry import contract as contracts
 from validation.gate import Decision, Evidence, Hold, Promote, decide
 
@@ -104,6 +105,7 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
         | ({} if left_out is None else {"quarantined": [_span(row) for row in left_out.iter_rows(named=True)]}),
         created_at=datetime.now(UTC),
         suites=recorded.record(declared),
+        views=Views.from_bytes(views.read_bytes()) if (views := work(folder) / VIEWS_FILE).exists() else None,
     )
     write(release, folder=settings.releases_folder)
     evidence = Evidence(

@@ -293,7 +293,7 @@ def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFram
     ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
     start = max(0, ahead // (panel.cadence_seconds * 1_000_000))
     scaled = forecasts_of(job.candidate, panel=panel, start=start)
-    rows = tell(panel, scaled, leads=job.learned.leads.steps, scales=job.release.scales, start=start)
+    rows = tell(panel, scaled, leads=job.learned.leads.steps, scales=job.release.scales, start=start, views=job.release.views)
     judged = judge_minutes(rows, thresholds=job.release.thresholds, release=job.release.id).scores
     within = pl.col(AT) >= stretch.start
     unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from serving.views import Views
 from telemetry.panel import Panel, Part
 from telemetry.scaling import matrices
 from telemetry.schema import (
@@ -14,6 +15,7 @@ from telemetry.schema import (
     ENTITY,
     FORECAST,
     FORECASTS,
+    JOINT,
     LABEL,
     LEAD,
     NEWCOMER,
@@ -28,15 +30,29 @@ MICROSECONDS = 1_000_000
 
 
 def tell(
-    panel: Panel, forecasts: NDArray[np.float32], *, leads: Sequence[int], scales: pl.DataFrame, start: int, part: Part | None = None
+    panel: Panel,
+    forecasts: NDArray[np.float32],
+    *,
+    leads: Sequence[int],
+    scales: pl.DataFrame,
+    start: int,
+    part: Part | None = None,
+    views: Views | None = None,
 ) -> pl.DataFrame:
     """FORECASTS of all entities; see `tell_each`, which needs a fraction of the memory."""
-    told = list(tell_each(panel, forecasts, leads=leads, scales=scales, start=start, part=part))
+    told = list(tell_each(panel, forecasts, leads=leads, scales=scales, start=start, part=part, views=views))
     return pl.concat(told) if told else pl.DataFrame(schema=FORECASTS)
 
 
 def tell_each(
-    panel: Panel, forecasts: NDArray[np.float32], *, leads: Sequence[int], scales: pl.DataFrame, start: int, part: Part | None = None
+    panel: Panel,
+    forecasts: NDArray[np.float32],
+    *,
+    leads: Sequence[int],
+    scales: pl.DataFrame,
+    start: int,
+    part: Part | None = None,
+    views: Views | None = None,
 ) -> Iterator[pl.DataFrame]:
     """FORECASTS of one entity after the other, each sorted by time, target and lead.
 
@@ -50,6 +66,8 @@ def tell_each(
         scales: SCALES with which the panel was scaled.
         start: the panel's step that is the first of `forecasts`.
         part: only the steps of this part; all by default.
+        views: what is known of the entities as wholes. With it each step has a row more, after those of its targets: of the target JOINT
+            and lead 0, whose "actual" is the joint number of `serving.views`, "forecast" 0 and SIGMA 1.
     """
     entities, steps, _, targets = forecasts.shape
     if (entities, targets) != (len(panel.entities), len(panel.targets)) or start + steps > panel.steps:
@@ -59,7 +77,13 @@ def tell_each(
         )
     mean, sd = matrices(scales, entities=panel.entities, parameters=panel.target_names)
     for entity in range(entities):
-        yield _entity(panel, forecasts[entity], entity=entity, leads=leads, mean=mean[entity], sd=sd[entity], start=start, part=part)
+        told = _entity(panel, forecasts[entity], entity=entity, leads=leads, mean=mean[entity], sd=sd[entity], start=start, part=part)
+        if views is None:
+            yield told
+        else:
+            yield told.merge_sorted(
+                _joint(panel, forecasts[entity], entity=entity, views=views, leads=leads, start=start, part=part), key=AT
+            )
 
 
 def _entity(
@@ -111,6 +135,44 @@ def _entity(
         ).drop("known"),
         FORECASTS,
         name="forecasts",
+    )
+
+
+def _joint(
+    panel: Panel, forecasts: NDArray[np.float32], *, entity: int, views: Views, leads: Sequence[int], start: int, part: Part | None
+) -> pl.DataFrame:
+    """The rows of JOINT of one entity; forecasts: f32[step, lead, target]."""
+    steps = slice(start, start + len(forecasts))
+    number = views.joint(
+        panel.entities[entity],
+        values=panel.values[entity, steps],
+        observed=panel.observed[entity, steps],
+        targets=panel.targets,
+        forecasts=forecasts,
+    )
+    told = np.isfinite(number) & (start + np.arange(len(forecasts)) >= min(leads))
+    if part is not None:
+        told &= panel.part[entity, steps] == part
+    row = np.flatnonzero(told)
+    frame = pl.DataFrame(
+        {
+            AT: pl.Series(panel.start_us + (start + row) * panel.cadence_seconds * MICROSECONDS).cast(TIME),
+            ACTUAL: number[row],
+            NEWCOMER: panel.newcomer[entity, start + row],
+            LABEL: panel.incident[entity, start + row],
+        }
+    )
+    return conform(
+        frame.with_columns(
+            pl.lit(panel.entities[entity]).alias(ENTITY),
+            pl.lit(JOINT).alias(TARGET),
+            pl.lit(0, dtype=pl.Int32).alias(LEAD),
+            pl.lit(0.0, dtype=pl.Float32).alias(FORECAST),
+            pl.lit(None, dtype=pl.Float32).alias(PERSISTENCE),
+            pl.lit(1.0, dtype=pl.Float32).alias(SIGMA),
+        ),
+        FORECASTS,
+        name="joint forecasts",
     )
 
 

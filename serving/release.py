@@ -3,6 +3,7 @@
     <folder>/<id>/weights.safetensors   the network's arrays, float32
                   scales.parquet        SCALES
                   thresholds.parquet    THRESHOLDS
+                  views.safetensors     `serving.views`; releases that are older than this file lack it
                   contract.json         the contract it was trained for
                   suites.json           what was asked of its telemetry; releases that are older than this file lack it
                   manifest.json         network and training configuration, data, metrics, versions; SHA-256 of all others
@@ -32,6 +33,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
+from serving.views import Views
 from telemetry.errors import ReleaseError
 from telemetry.schema import ENTITY, LEAD, PARAMETER, SCALES, TARGET, THRESHOLDS, conform
 
@@ -40,9 +42,11 @@ SCALES_FILE: Final = "scales.parquet"
 THRESHOLDS_FILE: Final = "thresholds.parquet"
 CONTRACT: Final = "contract.json"
 MANIFEST: Final = "manifest.json"
+VIEWS_FILE: Final = "views.safetensors"
 SUITES: Final = "suites.json"
 CONTENT: Final = (WEIGHTS, SCALES_FILE, THRESHOLDS_FILE, CONTRACT)
 """What every release holds."""
+OPTIONAL: Final = (SUITES, VIEWS_FILE)
 CREATED_AT: Final = "created_at"
 IDENTIFIER: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -62,6 +66,7 @@ class Release:
         thresholds: THRESHOLDS.
         contract: the contract as a JSON document.
         suites: the expectations by which its telemetry was checked, as a JSON document; None where it is older than this record.
+        views: of the entities as wholes; None where it is older than they are.
         manifest: facts about how it came about, as a JSON document.
         created_at: UTC; no part of the id.
         files: content of the directory by name, manifest included.
@@ -74,6 +79,7 @@ class Release:
     thresholds: pl.DataFrame
     contract: Json
     suites: Json | None
+    views: Views | None
     manifest: Json
     created_at: datetime
     files: Mapping[str, bytes]
@@ -89,6 +95,7 @@ def compose(
     manifest: Json,
     created_at: datetime,
     suites: Json | None = None,
+    views: Views | None = None,
 ) -> Release:
     """The release of this content.
 
@@ -102,6 +109,7 @@ def compose(
             What differs from run to run without meaning (durations, host names) would give equal content different ids.
         created_at: UTC.
         suites: the expectations by which its telemetry was checked, as a JSON document.
+        views: of the entities as wholes.
 
     Raises:
         ReleaseError: weights are not float32 or not finite.
@@ -118,6 +126,8 @@ def compose(
     }
     if suites is not None:
         files[SUITES] = _json(suites)
+    if views is not None:
+        files[VIEWS_FILE] = views.to_bytes()
     core = {"facts": manifest, "network": network, "files": {name: _sha256(content) for name, content in files.items()}}
     identifier = _identify(core)
     whole = {**core, "id": identifier, CREATED_AT: created_at.isoformat()}
@@ -130,6 +140,7 @@ def compose(
         thresholds=thresholds,
         contract=contract,
         suites=suites,
+        views=views,
         manifest=manifest,
         created_at=created_at,
         files=files,
@@ -182,6 +193,7 @@ def load(identifier: str, *, folder: Path) -> Release:
             thresholds=conform(pl.read_parquet(io.BytesIO(files[THRESHOLDS_FILE])), THRESHOLDS, name="thresholds"),
             contract=json.loads(files[CONTRACT]),
             suites=json.loads(files[SUITES]) if SUITES in files else None,
+            views=Views.from_bytes(files[VIEWS_FILE]) if VIEWS_FILE in files else None,
             manifest=manifest["facts"],
             created_at=datetime.fromisoformat(manifest[CREATED_AT]),
             files=files,
@@ -202,6 +214,7 @@ def same_bytes(release: Release, *, folder: Path) -> bool:
         manifest=there.manifest,
         created_at=there.created_at,
         suites=there.suites,
+        views=there.views,
     )
     content = {name: told for name, told in release.files.items() if name != MANIFEST}
     return again.id == release.id and all(there.files[name] == again.files[name] == told for name, told in content.items())
@@ -287,9 +300,9 @@ def _move(draft: Path, place: Path) -> None:
 
 
 def _read(place: Path) -> dict[str, bytes]:
-    """All files of a release, no more and no fewer; whether the suites belong to it is for the manifest to say."""
+    """All files of a release, no more and no fewer; whether the optional ones belong to it is for the manifest to say."""
     found = {entry.name: entry for entry in place.iterdir()}
-    expected = {*CONTENT, MANIFEST} | ({SUITES} & set(found))
+    expected = {*CONTENT, MANIFEST} | (set(OPTIONAL) & set(found))
     _as_listed(set(found), expected=expected, place=place)
     strange = sorted(name for name, entry in found.items() if entry.is_symlink() or not entry.is_file())
     if strange:

@@ -36,17 +36,35 @@ def test_without_a_forecast_or_a_threshold_there_is_no_verdict(forecasts_of: For
     assert found.entities.is_empty()
 
 
-def test_the_joint_score_is_the_root_mean_square_over_targets_steadied_over_ten_minutes(forecasts_of: ForecastsOf) -> None:
-    told = pl.concat([forecasts_of([1.5, *[0.0] * 10]), forecasts_of([2.0, *[0.0] * 10], target="t")])
+def test_without_views_an_entity_ranks_by_the_mean_surprise_of_its_targets(forecasts_of: ForecastsOf) -> None:
+    told = pl.concat([forecasts_of([1.5]), forecasts_of([2.0], target="t")])
     found = score(told, thresholds=KNOWN, release="r").entities
-    assert found.row(0) == ("a", START, pytest.approx(12.5**0.5), pytest.approx(12.5**0.5), 3.5, False)  # z = 3 and 4
-    assert found.get_column(SCORE).to_list()[9:] == [pytest.approx(12.5**0.5 / 10), pytest.approx(0.0)]
+    assert found.row(0) == ("a", START, pytest.approx(1.375), pytest.approx(1.375), False)  # z = 3 of 4, and 4 of 2
+
+
+def test_the_joint_surprise_ranks_an_entity_where_there_is_one(forecasts_of: ForecastsOf) -> None:
+    whole = forecasts_of([1.5], target="joint", leads=(0,), actual=3.0, forecast=0.0, sigma=1.0)
+    bars = pl.concat([KNOWN, pl.DataFrame([("a", "joint", 0, 1.0, 2.0, 99)], schema=THRESHOLDS, orient="row")])
+    found = score(pl.concat([forecasts_of([2.1]), whole]), thresholds=bars, release="r")
+    assert found.entities.get_column("instant").to_list() == [pytest.approx(1.5)]
+    of_whole = found.scores.filter(pl.col(TARGET) == "joint")
+    assert of_whole.select("actual", "forecast", SURPRISE, VERDICT).rows() == [(None, None, pytest.approx(1.5), "anomalous")]
+
+
+def test_the_score_rises_at_once_and_is_halved_every_ten_steps(forecasts_of: ForecastsOf) -> None:
+    found = score(forecasts_of([0.2, 4.0, *[0.2] * 10, 3.0]), thresholds=KNOWN, release="r").entities
+    told = found.get_column(SCORE)
+    assert told[0] == pytest.approx(0.1)
+    assert told[1] == pytest.approx(2.0)
+    assert told[2] == pytest.approx(2.0 * 0.5**0.1)
+    assert told[11] == pytest.approx(1.0)
+    assert told[12] == pytest.approx(1.5)  # more than what the greatest has fallen to
 
 
 def test_the_score_does_not_reach_across_entities(forecasts_of: ForecastsOf) -> None:
-    told = pl.concat([forecasts_of([8.0]), forecasts_of([0.0], entity="b")])
+    told = pl.concat([forecasts_of([8.0]), forecasts_of([0.2], entity="b")])
     found = score(told, thresholds=KNOWN, release="r").entities
-    assert found.select(ENTITY, SCORE).rows() == [("a", 16.0), ("b", 0.0)]
+    assert found.select(ENTITY, SCORE).rows() == [("a", pytest.approx(4.0)), ("b", pytest.approx(0.1, rel=1e-4))]
 
 
 def test_every_entity_and_minute_has_exactly_one_state(forecasts_of: ForecastsOf) -> None:
