@@ -9,6 +9,7 @@ TidewatchError
 │   ├── NewColumnsError      columns that the contract does not name, where new ones are frozen
 │   ├── BadValueError        text in a number, a time that cannot be read
 │   └── NaiveTimeError       a time without a zone, and none declared
+├── RulesError               a file of threshold rules that cannot be read
 ├── UnitError                a unit that is unknown or of another dimension
 ├── SchemaError              a frame that is not what the boundary asks for
 ├── FleetError               a simulated fleet that cannot be made as asked
@@ -90,6 +91,10 @@ class BadValueError(SourceError):
 
 class NaiveTimeError(SourceError):
     """Times come without a zone, and the contract declares none."""
+
+
+class RulesError(TidewatchError):
+    """A file of threshold rules cannot be read."""
 
 
 class UnitError(TidewatchError):
