@@ -44,7 +44,7 @@ PLAN: Final[Schema] = {
     DRAW: pl.Int64,
 }
 """A fault: whom it strikes, from when until when (exclusive), which targets in which direction, and the seed of its noise."""
-INJECTED: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME, KIND: pl.String, STRENGTH: pl.Float64}
+INJECTED: Final[Schema] = {ENTITY: pl.String, START: TIME, END: TIME, KIND: pl.String, STRENGTH: pl.Float64, DRAW: pl.Int64}
 """What was changed, from the first step that is another to the last (exclusive); of the control, what was left as it is."""
 
 SPIKE, DROP, RAMP, SHIFT, NOISE = "spike", "drop", "ramp", "shift", "noise"
