@@ -11,6 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flows.check import believed
+from flows.feeding import guard_of
+from flows.feeding import run as run_guarded
 from flows.prepare import build, work
 from flows.settings import Settings
 from serving import ledger
@@ -18,6 +20,7 @@ from serving.forecasts import tell_each
 from serving.incidents import match, open_incidents
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
+from serving.stretches import context
 from serving.thresholds import calibrate
 from serving.views import Views, learn
 from telemetry import contract as contracts
@@ -125,6 +128,7 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
         views = learn(panel, scaled)
         quiet = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
         thresholds = calibrate(quiet, policy=policy, cadence_seconds=contract.time.cadence_seconds)
+    scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract)
     for name in ("lead1", "scores"):
         (into / name).mkdir(parents=True)
     incidents, ranks = [pl.DataFrame(schema=dict(INCIDENTS))], [pl.DataFrame(schema=dict(ENTITY_SCORES))]
@@ -140,6 +144,19 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
         ranks.append(scored.entities)
     finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
     return Seen(thresholds=thresholds, views=views, incidents=pl.concat(incidents), ranks=pl.concat(ranks), finite=finite)
+
+
+def fed(
+    candidate: Candidate, scaled: NDArray[np.float32], *, panel: Panel, thresholds: pl.DataFrame, contract: Contract
+) -> NDArray[np.float32]:
+    """The forecasts f32[E, T, L, K], those of the test part as they are made live: under the guard of THRESHOLDS, if there is one."""
+    guard = guard_of(thresholds, panel=panel, leads=candidate.network.leads, contract=contract)
+    test = np.flatnonzero((panel.part == Part.TEST).any(axis=0))
+    if guard is None or not test.size:
+        return scaled
+    start = int(test[0])
+    told = run_guarded(candidate, panel=panel, start=start, guard=guard, context=context(contract) // contract.time.cadence)
+    return np.concatenate([scaled[:, :start], told.forecasts], axis=1)
 
 
 def end_of(panel: Panel) -> datetime:

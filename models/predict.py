@@ -1,6 +1,7 @@
 """Forecasts: a panel and a network's weights become what was expected at every step, before it came."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -11,10 +12,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
+from models import guard as guards
 from models.config import Network
 from models.devices import AXIS, COMPILER, mesh_of
+from models.guard import Bars, Guard, Rule, Watch
 from models.lstm import Steps, check, check_panel, forecaster, rest
-from models.recurrent import Carry
+from models.recurrent import Carry, scanned
 from telemetry.panel import Panel
 
 CHUNK_ROWS = 49_152
@@ -33,6 +36,7 @@ def forecast(
     entity_index: NDArray[np.int32] | None = None,
     context: int | None = None,
     devices: Sequence[jax.Device] | None = None,
+    guard: Guard | None = None,
 ) -> NDArray[np.float32]:
     """f32[E, stop - start, L, K]: the forecasts for steps `start` to `stop`, in scaled units, each made `lead` steps before.
 
@@ -48,29 +52,113 @@ def forecast(
         entity_index: i32[E], each entity's row in the network, -1 for one that it does not know; 0 to E - 1 by default.
         context: steps of the past that the state is warmed up on before the first forecast is made; all of them by default.
         devices: that share the entities; all that JAX has by default.
+        guard: of the panel's entities; while it is open the network reads its own forecasts. Step by step, as each depends on the one
+            before; without a guard many steps are read at a time.
 
     Raises:
-        ValueError: the weights or the panel are not the network's, or the steps are not in the panel.
+        ValueError: the weights, the panel or the guard are not the network's, or the steps are not in the panel.
     """
+    told = watched(
+        panel,
+        network=network,
+        weights=weights,
+        start=start,
+        stop=stop,
+        entity_index=entity_index,
+        context=context,
+        devices=devices,
+        guard=guard,
+    )
+    return told.forecasts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Forecasts, and what the guard did in the steps from `start` to `stop`; nothing without a guard.
+
+    Attributes:
+        forecasts: as `forecast` gives them.
+        fed: bool[E, stop - start], where the network read its own forecasts of the targets instead of what came.
+        open: bool[E, stop - start], where the guard was open.
+        accepted: bool[E, stop - start], where it gave up: what came is taken for normal from there on.
+    """
+
+    forecasts: NDArray[np.float32]
+    fed: NDArray[np.bool_]
+    open: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
+
+
+def watched(
+    panel: Panel,
+    *,
+    network: Network,
+    weights: dict[str, NDArray[np.float32]],
+    start: int,
+    stop: int,
+    entity_index: NDArray[np.int32] | None = None,
+    context: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    guard: Guard | None = None,
+) -> Watched:
+    """The same as `forecast`, with what the guard did."""
     check(weights, network=network)
     check_panel(panel, network=network)
     if not 0 <= start <= stop <= panel.steps:
         raise ValueError(f"steps {start} to {stop} are not within the panel's {panel.steps}")
     entities = len(panel.entities)
+    if guard is not None and guard.usual.shape != (entities, len(network.leads), len(network.targets)):
+        raise ValueError(f"the guard's usual errors f32{list(guard.usual.shape)} do not fit the panel and the network")
     rows = np.arange(entities, dtype=np.int32) if entity_index is None else entity_index.astype(np.int32)
     begin = 0 if context is None else max(0, start - max(network.leads) - context)
-    end = stop - min(network.leads)
+    end = stop - min(network.leads) if guard is None else stop
     chunk = _chunk_steps(entities, steps=end - begin)
     forecasts = np.zeros((entities, stop - start, len(network.leads), len(network.targets)), dtype=np.float32)
+    did = np.zeros((entities, stop - start, 3), dtype=np.bool_)
     mesh, batch = _shared(entities, devices=devices)
-    device_weights = jax.device_put(weights, NamedSharding(mesh, P()))
-    clock = jnp.asarray(np.pad(panel.clock, (0, batch - entities)))
-    carries = jax.device_put(rest(network, batch=batch), NamedSharding(mesh, P(AXIS)))
+    advance = _advancing(weights, np.pad(panel.clock, (0, batch - entities)), network=network, mesh=mesh, guard=guard)
     for first in range(begin, end, chunk):
         steps = _steps(panel, first=first, last=min(first + chunk, end), shape=(chunk, batch), rows=rows)
-        made, carries = _advance(device_weights, steps, clock, carries, network=network, mesh=mesh)
-        _keep(np.asarray(made)[:, :entities], forecasts=forecasts, made_at=first - start, leads=network.leads)
-    return forecasts
+        made, acted = advance(steps)
+        _keep(made[:, :entities], forecasts=forecasts, made_at=first - start, leads=network.leads)
+        if acted is not None:
+            low, high = max(start, first), min(first + chunk, end)
+            did[:, max(low, start) - start : max(high - start, 0)] = acted[low - first : max(high - first, 0), :entities].swapaxes(0, 1)
+    return Watched(forecasts=forecasts, fed=did[..., 0], open=did[..., 1], accepted=did[..., 2])
+
+
+_Advance = Callable[[Steps], tuple[NDArray[np.float32], NDArray[np.bool_] | None]]
+
+
+def _advancing(
+    weights: dict[str, NDArray[np.float32]], clock: NDArray[np.int32], *, network: Network, mesh: Mesh, guard: Guard | None
+) -> _Advance:
+    """What makes the forecasts of one chunk after the other, f32[step, batch, L, K]; also what a guard did, bool[step, batch, 3]."""
+    batch = len(clock)
+    shared = jax.device_put(weights, NamedSharding(mesh, P()))
+    calendars = jnp.asarray(clock)
+    carries = jax.device_put(rest(network, batch=batch), NamedSharding(mesh, P(AXIS)))
+    if guard is None:
+
+        def advance(steps: Steps) -> tuple[NDArray[np.float32], None]:
+            nonlocal carries
+            made, carries = _advance(shared, steps, calendars, carries, network=network, mesh=mesh)
+            return np.asarray(made), None
+
+        return advance
+    rule, bars = guard.rule, jax.device_put(guard.padded(batch), NamedSharding(mesh, P(AXIS)))
+    placed = Watch(*(NamedSharding(mesh, cut) for cut in _OF_WATCH))  # type: ignore[arg-type]  # how each is cut
+    state = jax.device_put(guards.begin(rule, leads=network.leads, batch=batch, targets=len(network.targets)), placed)
+
+    def guarded(steps: Steps) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        nonlocal carries, state
+        with scanned():
+            (made, acted), (carries, state) = _guarded(
+                shared, steps, calendars, (carries, state), bars, network=network, mesh=mesh, rule=rule
+            )
+        return np.asarray(made), np.asarray(acted)
+
+    return guarded
 
 
 def _shared(entities: int, *, devices: Sequence[jax.Device] | None) -> tuple[Mesh, int]:
@@ -121,6 +209,48 @@ def _advance(
     told: tuple[Array, tuple[Carry, ...]] = shard_map(
         on_each, mesh=mesh, in_specs=(P(), of_steps, P(AXIS), P(AXIS)), out_specs=(of_entity, P(AXIS)), check_vma=False
     )(weights, steps, clock, carries)
+    return told
+
+
+_State = tuple[tuple[Carry, ...], Watch]
+_Made = tuple[tuple[Array, Array], _State]
+_OF_WATCH = Watch(age=P(AXIS), pending=P(None, AXIS), recent=P(AXIS), opened=P(AXIS), calm=P(AXIS), held=P(AXIS))  # type: ignore[arg-type]  # how each is cut
+
+
+@partial(jax.jit, compiler_options=COMPILER, static_argnames=("network", "mesh", "rule"), donate_argnames=("state",))
+def _guarded(
+    weights: dict[str, Array], steps: Steps, clock: Array, state: _State, bars: Bars, *, network: Network, mesh: Mesh, rule: Rule
+) -> _Made:
+    """The same as `_advance` under a guard, one step after the other; beside the forecasts bool[step, E, 3]: fed, open, accepted."""
+
+    def on_each(weights: dict[str, Array], steps: Steps, clock: Array, state: _State, bars: Bars) -> _Made:
+        model, targets = forecaster(network, weights=weights), np.array(network.targets)
+        constant = (steps.entity, steps.static if network.static else None)
+
+        def step(state: _State, now: tuple[Array, ...]) -> tuple[_State, tuple[Array, Array]]:
+            (carries, watch), (values, missing, calendar, newcomer) = state, now
+            there = ~missing[:, targets]
+            seen, watch = guards.watch(
+                watch, values=values[:, targets], seen=there, newcomer=newcomer, bars=bars, rule=rule, leads=network.leads
+            )
+            fed = values.at[:, targets].set(jnp.where(seen.fed[:, None] & there, seen.expected, values[:, targets]))
+            one = Steps(fed[None], missing[None], calendar[None], newcomer[None], *constant)
+            made, carries = model(one, carries=carries)
+            return (carries, guards.remember(watch, made[0])), (made[0], jnp.stack([seen.fed, seen.open, seen.accepted], axis=-1))
+
+        state, told = jax.lax.scan(step, state, (steps.values, steps.missing, steps.calendar[:, clock], steps.newcomer))
+        return told, state
+
+    of_entity = P(None, AXIS)
+    of_steps = Steps(*(of_entity, of_entity, P(), of_entity, P(AXIS), P(AXIS)))  # type: ignore[arg-type]  # how each field is cut
+    of_state = (P(AXIS), _OF_WATCH)
+    told: _Made = shard_map(
+        on_each,
+        mesh=mesh,
+        in_specs=(P(), of_steps, P(AXIS), of_state, P(AXIS)),
+        out_specs=((of_entity, of_entity), of_state),
+        check_vma=False,
+    )(weights, steps, clock, state, bars)
     return told
 
 

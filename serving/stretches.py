@@ -69,9 +69,19 @@ def length(contract: Contract) -> timedelta:
     return STRETCH_WINDOWS * contract.windows.time_steps * contract.time.cadence
 
 
+def longest(contract: Contract) -> timedelta:
+    """For how long forecasts are fed at most, in whole steps of the cadence: nothing where the contract has none fed."""
+    policy, cadence = contract.thresholds, contract.time.cadence
+    return max(1, round(timedelta(hours=policy.accept_hours) / cadence)) * cadence if policy.feed_forecasts else timedelta(0)
+
+
 def context(contract: Contract) -> timedelta:
-    """How far before a stretch its state begins."""
-    return (CONTEXT_WINDOWS * contract.windows.time_steps + max(contract.leads.steps)) * contract.time.cadence
+    """How far before a stretch its state begins.
+
+    An incident that is still fed with forecasts when the stretch begins was opened less than `longest` before: within the context, and
+    after the state was warmed up. So the state knows of it without being told.
+    """
+    return (CONTEXT_WINDOWS * contract.windows.time_steps + max(contract.leads.steps)) * contract.time.cadence + longest(contract)
 
 
 def filled(contract: Contract) -> bool:
@@ -136,4 +146,5 @@ def _stretch(index: int, *, contract: Contract) -> Stretch:
     start = _EPOCH + index * length(contract)
     end = start + length(contract)
     before = context(contract)
-    return Stretch(anchor=start - before, start=start, end=end, reach=end + before if filled(contract) else end)
+    beyond = before - longest(contract)
+    return Stretch(anchor=start - before, start=start, end=end, reach=end + beyond if filled(contract) else end)

@@ -24,6 +24,7 @@ def declare(**parameter: Any) -> Contract:
         "time": {"column": "time"},
         "windows": {"time_steps": 4, "warmup_steps": 0},
         "parameters": {"queries": {"unit": "count", "target": True} | parameter},
+        "thresholds": {"feed_forecasts": False},
     }
     return contracts.parse(told)
 
@@ -48,6 +49,14 @@ def concerned(*told: tuple[str, float, float], contract: Contract) -> dict[float
     """The entities by the minute in which a stretch begins."""
     found = touched(changes(*told), contract=contract, after=influence(contract))
     return {minutes(stretch.start): entities for stretch, entities in found.items()}
+
+
+def test_a_stretch_is_warmed_up_from_before_any_incident_that_may_be_open_when_it_begins() -> None:
+    plain = declare(missing="zero")
+    fed = plain.model_copy(update={"thresholds": plain.thresholds.model_copy(update={"feed_forecasts": True, "accept_hours": 2.0})})
+    before, after = (next(between(at(0), at(1), contract=contract)) for contract in (plain, fed))
+    assert (before.anchor - after.anchor, after.start, after.reach) == (timedelta(hours=2), before.start, before.reach)
+    assert influence(fed) - influence(plain) == timedelta(hours=2)
 
 
 def test_stretches_are_the_same_whatever_one_asks_for() -> None:

@@ -1,0 +1,98 @@
+"""Feeding: the guard that a release's thresholds make, and a release run over a panel under it (see `models.guard`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from serving.stretches import longest
+from serving.thresholds import complete
+from telemetry.contract import Contract
+from telemetry.panel import Panel
+from telemetry.schema import ENTITY, LEAD, SD, TARGET, THRESHOLD
+
+if TYPE_CHECKING:
+    from models.guard import Guard
+
+_ROW: Final = "__row__"
+_LEAD: Final = "__lead__"
+_COLUMN: Final = "__column__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fed:
+    """Forecasts, and what a guard did; nothing where the contract has no forecasts fed.
+
+    Attributes:
+        forecasts: f32[E, T - start, L, K], as `flows.parallel_test.forecasts_of` gives them.
+        open: bool[E, T - start], where the network read its own forecasts because the guard was open.
+        accepted: bool[E, T - start], where an incident had lasted so long that its level is taken for normal from there on.
+    """
+
+    forecasts: NDArray[np.float32]
+    open: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
+
+
+def guard_of(thresholds: pl.DataFrame, *, panel: Panel, leads: Sequence[int], contract: Contract) -> "Guard | None":
+    """The guard that judges as THRESHOLDS do, or None where the contract has no forecasts fed; an entity without its own borrows."""
+    from models.guard import Guard  # JAX takes seconds to import
+
+    policy = contract.thresholds
+    if not policy.feed_forecasts:
+        return None
+    known = complete(thresholds, entities=panel.entities).filter(pl.col(TARGET).is_in(panel.target_names), pl.col(LEAD).is_in(leads))
+    rows = (
+        known.join(_places(panel.entities, name=ENTITY, place=_ROW), on=ENTITY)
+        .join(_places(panel.target_names, name=TARGET, place=_COLUMN), on=TARGET)
+        .with_columns(pl.col(LEAD).replace_strict(list(leads), range(len(leads)), return_dtype=pl.Int64).alias(_LEAD))
+    )
+    row, lead, column = (rows[name].to_numpy() for name in (_ROW, _LEAD, _COLUMN))
+    usual = np.full((len(panel.entities), len(leads), len(panel.targets)), np.inf, dtype=np.float32)
+    bars = np.full((len(panel.entities), len(panel.targets)), np.inf, dtype=np.float32)
+    usual[row, lead, column], bars[row, column] = rows[SD].to_numpy(), rows[THRESHOLD].to_numpy()
+    return Guard(
+        usual=usual,
+        bars=bars,
+        open_steps=policy.open_minutes,
+        open_within=policy.open_within,
+        close_steps=policy.close_minutes,
+        longest=longest(contract) // contract.time.cadence,
+        settle=contract.windows.time_steps,
+    )
+
+
+def run(
+    candidate: Any, *, panel: Panel, start: int, guard: "Guard | None", context: int | None = None
+) -> Fed:  # Any: Candidate of parallel_test
+    """What a candidate expected from step `start` on; it may know other entities than the panel has.
+
+    Args:
+        candidate: a `flows.parallel_test.Candidate`.
+        panel: scaled as it was trained.
+        start: first step.
+        guard: of the panel's entities; None feeds what came.
+        context: steps before that its state is warmed up on; all of them by default.
+    """
+    from models.predict import watched
+
+    place = {name: index for index, name in enumerate(candidate.entities)}
+    index = np.array([place.get(name, -1) for name in panel.entities], dtype=np.int32)
+    told = watched(
+        panel,
+        network=candidate.network,
+        weights=candidate.weights,
+        start=start,
+        stop=panel.steps,
+        entity_index=index,
+        context=context,
+        guard=guard,
+    )
+    return Fed(forecasts=told.forecasts, open=told.open, accepted=told.accepted)
+
+
+def _places(names: Sequence[str], *, name: str, place: str) -> pl.DataFrame:
+    return pl.DataFrame({name: pl.Series(names, dtype=pl.String), place: pl.int_range(len(names), dtype=pl.Int64, eager=True)})
