@@ -1,12 +1,24 @@
 """From surprises to incidents of an entity, and from incidents to what was found, missed and falsely told.
 
-An entity is anomalous in a step in which any of its targets has a surprise above 1. An incident opens when `open_minutes` of
-`open_within` steps are anomalous, and closes after `close_minutes` steps without an anomalous one (all counted in steps of the cadence,
-which are minutes by default). It begins with the first anomalous step of those that opened it and ends right after its last one.
+An entity is anomalous in a step in which any of its targets has a surprise above 1 that the operator does not excuse (see
+`serving.operator`). An incident opens when `open_minutes` of `open_within` steps are anomalous, and closes after `close_minutes` steps
+without an anomalous one (all counted in steps of the cadence, which are minutes by default). It begins with the first anomalous step of
+those that opened it and ends right after its last one.
 
 Silence is an incident of its own, with the target `silence`: an entity that was reporting (rows in `open_minutes` of the last
-`open_within` steps) has no row for `open_within` steps or more. It lasts from the first missing step until rows come again, or until the
-entity counts as departed (see `telemetry.presence`); its peak is the number of missing steps as a share of `open_within`.
+`open_within` steps) has no row for `open_within` steps or more. It is told then, and lasts from the first missing step until rows come
+again, which closes it, or until the entity counts as departed (see `telemetry.presence`); its peak is the number of missing steps as a
+share of `open_within`.
+
+What opens and closes by turns is damped, silences and the others each for themselves:
+
+    reopening   an incident that begins within `reopen_minutes` of the close of the one before is the same incident, told again under its
+                name; the time between belongs to it (as with `keep_firing_for` of a Prometheus alert)
+    flapping    an entity whose incidents have opened more than `flaps` times within `flap_minutes`, reopenings included, flaps: its
+                incident stays open until nothing has opened for `flap_minutes` (as Nagios holds back what changes its state too often,
+                and wants it steadier before it believes it again)
+
+Both go by what was before, so that nothing that was told is taken back later.
 """
 
 from dataclasses import dataclass
@@ -15,6 +27,7 @@ from typing import Final
 
 import polars as pl
 
+from serving.scorer import NORMAL
 from telemetry.schema import (
     AT,
     END,
@@ -30,6 +43,7 @@ from telemetry.schema import (
     SURPRISE,
     TARGET,
     TIME,
+    VERDICT,
     conform,
 )
 from telemetry.sections import Thresholds
@@ -69,7 +83,13 @@ class Matched:
 
 
 def open_incidents(
-    scores: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int, until: datetime | None = None, departed_days: int | None = None
+    scores: pl.DataFrame,
+    *,
+    policy: Thresholds,
+    cadence_seconds: int,
+    until: datetime | None = None,
+    departed_days: int | None = None,
+    waiting: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """INCIDENTS of all entities, by entity and start.
 
@@ -80,17 +100,59 @@ def open_incidents(
         until: end (exclusive) of what could have been reported; an entity that is silent then is so until then. Default: right after
             the last row of any entity.
         departed_days: a silence ends with the last of so many days after that of the last row. Default: it does not.
+        waiting: `entity, at` of rows that have come and are not scored yet: whoever has them is not silent. Default: none.
     """
     cadence = timedelta(seconds=cadence_seconds)
     rows = conform(scores, SCORES, name="scores")
     end = pl.col(AT).max() + cadence if until is None else pl.lit(until, dtype=TIME)
-    steps = rows.lazy().group_by(ENTITY, AT).agg(_worst(), pl.col(SURPRISE).max().alias(PEAK), pl.col(RELEASE).first()).sort(ENTITY, AT)
+    counts = rows.lazy().with_columns(pl.when(~_excused()).then(SURPRISE).alias(SURPRISE))
+    steps = counts.group_by(ENTITY, AT).agg(_worst(), pl.col(SURPRISE).max().alias(PEAK), pl.col(RELEASE).first()).sort(ENTITY, AT)
     never = pl.lit(None, dtype=TIME)
     departs = never if departed_days is None else pl.col(AT).dt.truncate("1d") + timedelta(days=departed_days + 1)
-    silences = _silences(steps, policy=policy, cadence=cadence, end=end, departs=departs)
-    told = pl.concat([_surprises(steps, policy=policy, cadence=cadence), silences])
-    named = told.sort(ENTITY, START, TARGET).with_columns(_name().alias(INCIDENT)).select(list(INCIDENTS)).collect()
+    present = steps.select(ENTITY, AT, RELEASE) if waiting is None else _with(waiting, steps=steps)
+    silences = _silences(present, policy=policy, cadence=cadence, end=end, departs=departs)
+    told = _damped(pl.concat([_surprises(steps, policy=policy, cadence=cadence), silences]), policy=policy, cadence=cadence)
+    named = told.with_columns(_name().alias(INCIDENT)).select(list(INCIDENTS)).sort(ENTITY, START, TARGET).collect()
     return conform(named, INCIDENTS, name="incidents")
+
+
+def reach(policy: Thresholds, *, cadence_seconds: int) -> timedelta:
+    """How long after its end a later step may still change an incident, or how one that begins later is told."""
+    held = max(policy.close_minutes + policy.reopen_minutes, policy.flap_minutes if policy.flaps else 0)
+    return timedelta(seconds=cadence_seconds) * (policy.open_within + held)
+
+
+def _with(waiting: pl.DataFrame, *, steps: pl.LazyFrame) -> pl.LazyFrame:
+    """`entity, at, release` of the steps, and of those that are not scored yet."""
+    later = waiting.lazy().select(ENTITY, AT, pl.lit(None, dtype=pl.String).alias(RELEASE))
+    every = pl.concat([steps.select(ENTITY, AT, RELEASE), later]).group_by(ENTITY, AT).agg(pl.col(RELEASE).drop_nulls().first())
+    return every.sort(ENTITY, AT).with_columns(pl.col(RELEASE).fill_null(pl.col(RELEASE).drop_nulls().first()))
+
+
+def _damped(told: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta) -> pl.LazyFrame:
+    """Incidents of which those that are the same are one: from the first to the last of them, with the greatest peak."""
+    silent = pl.col(TARGET) == SILENCE
+    whose = (ENTITY, "silent")
+    reopens = pl.when("silent").then(0).otherwise(policy.close_minutes) + policy.reopen_minutes
+    lately = pl.col(START) - pl.col(START).shift(policy.flaps).over(whose) <= policy.flap_minutes * cadence
+    often = lately.fill_null(value=False) if policy.flaps else pl.lit(value=False)
+    held = pl.when(pl.col("flapping").shift(1).over(whose)).then(pl.max_horizontal(reopens, policy.flap_minutes)).otherwise(reopens)
+    quiet = pl.col(START) - pl.col(END).shift(1).over(whose)
+    same = quiet < pl.duration(microseconds=held * (cadence // timedelta(microseconds=1)))
+    worst = pl.col(PEAK).arg_max()
+    return (
+        told.with_columns(silent.alias("silent"))
+        .sort(*whose, START)
+        .with_columns(often.alias("flapping"))
+        .with_columns((~same.fill_null(value=False)).cum_sum().over(whose).alias("run"))
+        .group_by(*whose, "run")
+        .agg(pl.col(START, OPENED, RELEASE).first(), pl.col(END).max(), pl.col(PEAK).max(), pl.col(TARGET).get(worst))
+    )
+
+
+def _excused() -> pl.Expr:
+    """True for a surprise that the operator does not want to hear of."""
+    return (pl.col(SURPRISE) > 1).fill_null(value=False) & (pl.col(VERDICT) == NORMAL)
 
 
 def _worst() -> pl.Expr:
@@ -124,13 +186,13 @@ def _surprises(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta) -
     )
 
 
-def _silences(steps: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta, end: pl.Expr, departs: pl.Expr) -> pl.LazyFrame:
+def _silences(present: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta, end: pl.Expr, departs: pl.Expr) -> pl.LazyFrame:
     """Incidents of missing rows."""
     reported = pl.col(AT) - pl.col(AT).shift(policy.open_minutes - 1).over(ENTITY) <= (policy.open_within - 1) * cadence
-    back = pl.min_horizontal(pl.col(AT).shift(-1).over(ENTITY).fill_null(end), departs)
+    back = pl.min_horizontal(pl.col(AT).shift(-1).over(ENTITY).fill_null(end), end, departs)
     missing = (pl.col(END) - pl.col(START)).dt.total_microseconds() / (cadence / timedelta(microseconds=1))
     return (
-        steps.with_columns((pl.col(AT) + cadence).alias(START), back.alias(END), reported.alias("reported"))
+        present.with_columns((pl.col(AT) + cadence).alias(START), back.alias(END), reported.alias("reported"))
         .filter("reported", missing >= policy.open_within)
         .with_columns((pl.col(START) + policy.open_within * cadence).alias(OPENED), (missing / policy.open_within).alias(PEAK))
         .select(ENTITY, START, OPENED, END, PEAK, pl.lit(SILENCE).alias(TARGET), RELEASE)

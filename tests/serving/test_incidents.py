@@ -15,7 +15,8 @@ from telemetry.sections import Thresholds
 ScoresOf = Callable[..., pl.DataFrame]
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-POLICY = Thresholds(open_minutes=3, open_within=5, close_minutes=10)
+POLICY = Thresholds(open_minutes=3, open_within=5, close_minutes=10, reopen_minutes=0, flaps=0)
+"""Nothing is damped."""
 
 
 def told(text: str) -> list[float | None]:
@@ -80,7 +81,7 @@ def test_minutes_of_different_targets_make_one_incident_and_of_different_entitie
 
 
 def test_a_close_rule_as_short_as_the_opening_window_keeps_incidents_apart(scores_of: ScoresOf) -> None:
-    policy = Thresholds(open_minutes=3, open_within=5, close_minutes=2)
+    policy = Thresholds(open_minutes=3, open_within=5, close_minutes=2, reopen_minutes=0, flaps=0)
     assert spans(opened(scores_of(told("xxx..xx..xx")), policy=policy)) == [(0, 3), (5, 7), (9, 11)]
 
 
@@ -132,8 +133,100 @@ def reference(drawing: str, *, policy: Thresholds) -> list[tuple[int, int]]:
 
 @given(st.text(alphabet=".x", max_size=80), st.integers(1, 4), st.integers(0, 4), st.integers(0, 6))
 def test_it_equals_the_rule_told_minute_by_minute(scores_of: ScoresOf, drawing: str, least: int, more: int, longer: int) -> None:
-    policy = Thresholds(open_minutes=least, open_within=least + more, close_minutes=max(more + longer, 1))
+    policy = Thresholds(open_minutes=least, open_within=least + more, close_minutes=max(more + longer, 1), reopen_minutes=0, flaps=0)
     assert spans(opened(scores_of(told(drawing)), policy=policy)) == reference(drawing, policy=policy)
+
+
+DAMPED = Thresholds(open_minutes=2, open_within=2, close_minutes=3, reopen_minutes=4, flaps=2, flap_minutes=20)
+
+
+@pytest.mark.parametrize(
+    ("drawing", "expected"),
+    [
+        ("xx......xx", [(0, 10)]),  # closed at 5, again at 8: within 4 of it
+        ("xx.......xx", [(0, 2), (9, 11)]),
+        ("xx......x.......xx", [(0, 2), (16, 18)]),  # a single step opens nothing
+        ("xx....xx....xx..............xx", [(0, 30)]),  # three within 20: it flaps, and is not quiet for 20
+        ("xx....xx....xx....................xx", [(0, 14), (34, 36)]),
+        ("xx.......xx.......xx..........xx", [(0, 2), (9, 11), (18, 32)]),  # none of them reopened, and flapping all the same
+        ("xx.......xx............xx..........xx", [(0, 2), (9, 11), (23, 25), (35, 37)]),
+    ],
+)
+def test_what_opens_and_closes_by_turns_is_one_incident(scores_of: ScoresOf, drawing: str, expected: list[tuple[int, int]]) -> None:
+    assert spans(opened(scores_of(told(drawing)), policy=DAMPED)) == expected
+
+
+def test_what_is_told_again_keeps_its_name_and_its_worst(scores_of: ScoresOf) -> None:
+    scores = pl.concat([scores_of(told("xx......xx")), scores_of(told("........X."), target="t")])
+    found = opened(scores, policy=DAMPED)
+    assert found.rows() == [("a@2026-01-01T00:00:00Z", "a", BEGIN, BEGIN + 2 * MINUTE, BEGIN + 10 * MINUTE, 4.0, "t", "r")]
+
+
+def test_silences_are_damped_for_themselves(scores_of: ScoresOf) -> None:
+    policy = DAMPED.model_copy(update={"open_minutes": 1, "open_within": 3})
+    found = opened(scores_of(told("....    ..    ..xx")), policy=policy)
+    assert found.select(TARGET).to_series().to_list() == [SILENCE, "q"]
+    assert spans(found) == [(4, 14), (16, 18)]
+    apart = opened(scores_of(told("....    .....    .")), policy=policy)
+    assert spans(apart) == [(4, 8), (13, 17)]
+
+
+def damped(told: list[tuple[int, int]], *, policy: Thresholds) -> list[tuple[int, int]]:
+    """The rule of damping, one opening after the other."""
+    found: list[tuple[int, int]] = []
+    for number, (start, end) in enumerate(told):
+        lately = [begun for begun, _ in told[:number] if told[number - 1][0] - begun <= policy.flap_minutes]
+        flaps = policy.flaps > 0 and len(lately) > policy.flaps
+        closed = policy.close_minutes + policy.reopen_minutes
+        held = max(closed, policy.flap_minutes) if flaps else closed
+        if found and start - found[-1][1] < held:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+@st.composite
+def dampings(draw: st.DrawFn) -> Thresholds:
+    """Policies that contradict nothing."""
+    again = draw(st.integers(0, 6))
+    told = {"open_minutes": draw(st.integers(1, 2)), "flaps": draw(st.integers(0, 3)), "flap_minutes": 2 + again + draw(st.integers(1, 30))}
+    return Thresholds(open_within=2, close_minutes=2, reopen_minutes=again, **told)
+
+
+@given(st.text(alphabet="...x", max_size=120), dampings())
+def test_damping_equals_the_rule_told_opening_by_opening(scores_of: ScoresOf, drawing: str, policy: Thresholds) -> None:
+    assert spans(opened(scores_of(told(drawing)), policy=policy)) == damped(reference(drawing, policy=policy), policy=policy)
+
+
+@given(st.text(alphabet=".xx", min_size=1, max_size=80), st.data())
+def test_what_was_told_is_not_taken_back(scores_of: ScoresOf, drawing: str, data: st.DataObject) -> None:
+    seen = drawing[: data.draw(st.integers(0, len(drawing)))]
+    before, after = (opened(scores_of(told(text)), policy=DAMPED).select(INCIDENT, ENTITY, START, OPENED) for text in (seen, drawing))
+    assert before.join(after, on=before.columns, how="anti").is_empty()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reopen_minutes": -1}, "greater than or equal to 0"),
+        (
+            {"close_minutes": 30, "reopen_minutes": 60, "flap_minutes": 90},
+            r"which can open again for close_minutes 30 \+ reopen_minutes 60; make it longer, or set flaps = 0",
+        ),
+    ],
+)
+def test_a_damping_that_contradicts_itself_is_refused(fields: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Thresholds(**fields)
+    if "flap_minutes" in fields:
+        assert Thresholds(**fields, flaps=0).flap_minutes == 90
+
+
+def test_a_contract_that_says_nothing_of_damping_stays_what_it_was() -> None:
+    old = Thresholds(close_minutes=400)
+    assert Thresholds.model_validate(old.model_dump(mode="json")) == old
+    assert not {"reopen_minutes", "flaps", "flap_minutes", "group_minutes"} & old.model_dump().keys()
 
 
 def labels_of(*spans: tuple[int, int], entity: str = "a") -> pl.DataFrame:
