@@ -7,6 +7,7 @@ by_entity       entity, rows, accuracy, accuracy_persistence, accuracy_oracle, s
 excerpts        excerpt, title, entity, target, at, actual, forecast, lower, upper, surprise, label
 incidents       incident, entity, start, opened, end, peak, target, matched                    matched: null where nothing is labelled
 labels          entity, start, end, kind, found, minutes_to_detect
+injected        GRADED of validation.injected, and model (candidate, champion)         what was found of injected faults
 suspended       SUSPENSIONS of telemetry.schema                                        what stands, and what has ended just now
 impossible      IMPOSSIBLE of flows.suspensions                                        values that cannot be, of the minutes scored now
 history         number, loss, validation_loss, seconds                                 one row an epoch

@@ -1,6 +1,6 @@
 """Judge: calibrate the thresholds, then measure over the parallel test, which nothing has seen yet: forecasts, incidents, baselines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from prefect import task
 from flows.artifacts import tell_table
 from flows.blocks import percent
 from flows.excerpts import excerpts
+from flows.injected import Trial, trial
 from flows.lakes import labels_of, lake_of
 from flows.parallel_test import candidate_of, champion, end_of, try_out
 from flows.prepare import work
@@ -44,6 +45,7 @@ class Judged:
     found_by_champion: frozenset[str] | None
     vus_pr: float | None
     vus_pr_pca: float | None
+    injected: Trial
 
     def facts(self) -> dict[str, Any]:  # Any: plain JSON
         """Its part of a summary."""
@@ -62,6 +64,7 @@ class Judged:
             "minutes_to_detect": self.minutes_to_detect,
             "vus_pr": self.vus_pr,
             "vus_pr_pca": self.vus_pr_pca,
+            **self.injected.facts(),
         }
 
 
@@ -78,9 +81,20 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
     if seen.views is not None:
         (work(folder) / VIEWS_FILE).write_bytes(seen.views.to_bytes())
     measured = _over_test(work(folder) / "candidate", contract=declared, oracle=oracle)
-    labels = _labels_in_test(labels_of(lake), folder=folder)
+    known = labels_of(lake)
+    labels = _labels_in_test(known, folder=folder)
     matched = match(seen.incidents, labels=labels)
     against = champion(lake, until=end_of(panel), sigmas=candidate.scales, contract=declared, labels=labels, folder=folder)
+    injected = trial(
+        replace(candidate, views=seen.views),
+        panel=panel,
+        thresholds=seen.thresholds,
+        incidents=seen.incidents,
+        contract=declared,
+        lake=lake,
+        labels=known,
+        folder=folder,
+    )
     judged = Judged(
         metrics=measured.metrics,
         champion=against.metrics if against else None,
@@ -94,6 +108,7 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
         found_by_champion=against.found if against and labels.height else None,
         vus_pr=_mean_vus(seen.ranks) if labels.height else None,
         vus_pr_pca=_mean_vus(_pca(panel, ranks=seen.ranks)) if labels.height else None,
+        injected=injected,
     )
     _leave(measured, matched=matched, thresholds=seen.thresholds, contract=declared, folder=folder)
     return judged
@@ -167,4 +182,5 @@ def judge_stage(run: Run, *, contract: str, oracle: str | None = None) -> Judged
         )
         if judged.vus_pr is not None:
             stage.note += f", VUS-PR {judged.vus_pr:.3f} (PCA {judged.vus_pr_pca or 0:.3f})"
+        stage.note += f", injected faults found {judged.injected.sentence}"
     return judged

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from flows import arrived, levels, measured, profiled, sections, suspended, swept
+from flows import arrived, found_faults, levels, measured, profiled, sections, suspended, swept
 from flows.blocks import Block, Note, Plot, Tone, count, decimal, duration, moment, number, percent, text, words
 from flows.exhibits import Told
 from flows.runs import Run
@@ -52,6 +52,7 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] 
     ("accuracy", "Accuracy", measured.accuracy),
     ("forecasts", "Forecast against actual", measured.excerpts),
     ("incidents", "Incidents", measured.incidents),
+    ("injected", "Injected faults", found_faults.section),
     ("training", "Training", sections.training),
     ("provenance", "Provenance", sections.provenance),
 )

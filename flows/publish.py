@@ -114,6 +114,7 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
         same_bytes=same_bytes(release, folder=settings.releases_folder),
         incidents_candidate=judged.found,
         incidents_champion=judged.found_by_champion,
+        injected=judged.injected.found,
     )
     decision = decide(judged.metrics, champion=judged.champion, evidence=evidence, policy=declared.gate)
     before = ledger.champion(lake)

@@ -244,13 +244,27 @@ class Newcomer(Section):
     """Whether those seen in the very first step count as newcomers too (they were there before the data began, by default)."""
 
 
+class Budget(Section):
+    """How many incidents an operator can look at; thresholds are solved for all entities together so that as many open."""
+
+    incidents: Annotated[float, Field(gt=0)]
+    per: Literal["customer_week", "shift"] = "customer_week"
+    """A week of one customer (the first key), or eight hours of everybody together."""
+
+
 class Thresholds(Section):
     """When a surprise is an anomaly."""
 
-    method: Literal["conformal", "sigma"] = "conformal"
+    method: Literal["conformal", "tail", "sigma", "mean_sd", "best_f1"] = "conformal"
+    """See `serving.thresholds`."""
     false_alarms_per_week: Annotated[float, Field(gt=0)] = 1.0
-    """Promised rate of anomalous minutes per entity and target, for the conformal quantile."""
+    """Promised rate of anomalous minutes per entity and target, for the methods that promise one: conformal and tail."""
     sigmas: Annotated[float, Field(gt=0)] = 3.0
+    """For the methods sigma and mean_sd."""
+    track: Annotated[float, Field(ge=0, le=3)] = 0.0
+    """How far a minute that is anomalous and not labelled raises the threshold of its entity and target from then on, as a natural
+    logarithm; it falls slowly, so that the promise is kept while the telemetry drifts. 0 leaves thresholds as they were learned."""
+    budget: Budget | None = None
     open_minutes: Minutes = 3
     """An incident opens after this many anomalous minutes ..."""
     open_within: Minutes = 5
@@ -303,6 +317,18 @@ class Gate(Section):
     worst_decile_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.95
     block_minutes: Annotated[int, Field(ge=1)] = 360
     """Length of the non-overlapping blocks over which the lower bound is taken."""
+    injected_recall: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Of the injected faults that nobody may miss, the share that must be found by its lower 95 % bound; 0 does not ask for it."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:  # Any: plain JSON
+        """Without the keys that older contracts could not have, where they say nothing: such a contract means what it meant."""
+        told: dict[str, Any] = plain(self)
+        fields = Gate.model_fields
+        return {name: value for name, value in told.items() if name in _FIRST_GATE or getattr(self, name) != fields[name].default}
+
+
+_FIRST_GATE: Final = frozenset({"accuracy", "skill", "entity_skill_share", "worst_decile_accuracy", "block_minutes"})
 
 
 class Checks(Section):

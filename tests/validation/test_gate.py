@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from telemetry.sections import Gate
 from validation.gate import Decision, Evidence, Hold, Promote, decide
+from validation.injected import FaultsFound, Lost
 from validation.metrics import Metrics
 
 POLICY = Gate()
@@ -25,7 +26,9 @@ GOOD = Metrics(
     entity_skill_share=1.0,
     worst_decile_accuracy=0.98,
 )
-FINE = Evidence(checks_passed=True, finite=True, same_bytes=True)
+FOUND = FaultsFound(faults=200, found=190)
+LOST = Lost(kind="shift", faults=20, found=12, found_by_champion=20, p=0.02)
+FINE = Evidence(checks_passed=True, finite=True, same_bytes=True, injected=replace(FOUND, lost=replace(LOST, found=19, p=1.0)))
 
 
 def judged(*, champion: Metrics | None = None, evidence: Evidence = FINE, **figures: Any) -> Decision:
@@ -51,6 +54,8 @@ def test_a_release_that_passes_every_bar_is_promoted() -> None:
         "entities with skill above 0",
         "accuracy of the worst tenth of the entities",
         "incidents that the champion finds",
+        "injected faults found, lower 95 % bound",
+        "injected faults that the champion finds",
         "data checks",
         "finite",
         "same bytes on reload",
@@ -79,6 +84,29 @@ def test_a_lost_incident_holds_the_release() -> None:
 def test_incidents_that_were_not_compared_hold_the_release(candidate: frozenset[str] | None, champion: frozenset[str] | None) -> None:
     evidence = replace(FINE, incidents_candidate=candidate, incidents_champion=champion)
     assert reasons(judged(champion=GOOD, evidence=evidence)) == ["Incidents that the champion finds: not compared, needed none lost."]
+
+
+def test_a_class_of_injected_faults_that_is_lost_holds_the_release() -> None:
+    evidence = replace(FINE, injected=replace(FOUND, lost=LOST))
+    told = ["Injected faults that the champion finds: of 20 (shift) 12, the champion 20; p = 0.02, needed no significant loss."]
+    assert reasons(judged(champion=GOOD, evidence=evidence)) == told
+    assert isinstance(judged(evidence=evidence), Promote), "there is no champion yet that could find more"
+
+
+def test_too_few_injected_faults_found_hold_the_release_whatever_the_champion_finds() -> None:
+    few = replace(FINE, injected=FaultsFound(faults=200, found=165))  # 82.5 %, its lower bound 77.6 %
+    assert reasons(judged(evidence=few)) == ["Injected faults found, lower 95 % bound: 77.65 %, needed at least 80.00 %."]
+
+
+def test_injected_faults_that_nobody_looked_for_hold_the_release() -> None:
+    name = "Injected faults found, lower 95 % bound"
+    assert reasons(judged(evidence=replace(FINE, injected=None))) == [f"{name}: not looked at, needed some."]
+    assert reasons(judged(evidence=replace(FINE, injected=FaultsFound(faults=0, found=0)))) == [f"{name}: no fault met, needed some."]
+    uncompared = replace(FINE, injected=FOUND)
+    told = ["Injected faults that the champion finds: not compared, needed no significant loss."]
+    assert reasons(judged(champion=GOOD, evidence=uncompared)) == told
+    asked_for_none = POLICY.model_copy(update={"injected_recall": 0.0})
+    assert isinstance(decide(GOOD, champion=None, evidence=replace(FINE, injected=None), policy=asked_for_none), Promote)
 
 
 @pytest.mark.parametrize("field", ["checks_passed", "finite", "same_bytes"])
@@ -115,7 +143,7 @@ FIGURES = ("accuracy_lower", "skill", "entity_skill_share", "worst_decile_accura
 def test_making_anything_worse_never_turns_hold_into_promote(
     found: dict[str, float], worse: dict[str, float], evidence: tuple[bool | None, ...]
 ) -> None:
-    told = Evidence(checks_passed=evidence[0], finite=evidence[1], same_bytes=evidence[2])
+    told = replace(FINE, checks_passed=evidence[0], finite=evidence[1], same_bytes=evidence[2])
     before = judged(evidence=told, **found)
     after = judged(evidence=told, **{name: found[name] - worse[name] for name in FIGURES})
     assert not (isinstance(before, Hold) and isinstance(after, Promote))

@@ -1,0 +1,151 @@
+"""The section of a run's page on injected faults: recall by class and strength, as a figure and as a table."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+import polars as pl
+
+from flows import strokes
+from flows.blocks import NONE, Block, Cell, Note, Table, count, decimal, number, percent, plot, words
+from flows.exhibits import Told
+from flows.injected import CANDIDATE, CHAMPION, EXHIBIT, MODEL
+from telemetry.injection import DEVIATIONS, FLAT, NOTHING, SILENCE, STRENGTH
+from telemetry.schema import KIND
+from validation.injected import (
+    ENOUGH,
+    FAULTS,
+    FOUND,
+    LEAST,
+    MATTERS_FROM,
+    MATURE,
+    MINUTES_TO_DETECT,
+    MOST,
+    NEWCOMERS,
+    RECALL,
+    WHO,
+    reached,
+)
+
+WHAT_IS_DONE: Final = (
+    "Faults of known strength are put into a copy of normal stretches of the telemetry, which is judged as every minute is. A fault is "
+    "found if an incident is opened while it lasts. Strengths count in the entity's own deviations, those of a flat line and of silence in "
+    "steps. What is found of the control (nothing) is luck."
+)
+LOOKS: Final = (
+    (strokes.BLUE, "circle", "solid"),
+    (strokes.TEAL, "diamond", "dash"),
+    (strokes.AMBER, "square", "dot"),
+    (strokes.RED, "x", "dashdot"),
+    (strokes.GREY, "triangle-up", "longdash"),
+    (strokes.INK, "star", "solid"),
+)
+"""Colour, symbol and dash of a class, in the order of their names."""
+HEADS: Final = ("Class", "Strength", "Found", "Recall", "95 % interval", "Minutes", "Champion", "Newcomers")
+HEIGHT: Final = 340
+
+
+def section(told: Told) -> Iterator[Block]:
+    """Recall of injected faults by class and strength, of mature entities and newcomers, the champion's beside."""
+    graded = told.frame(EXHIBIT)
+    if graded is None:
+        return
+    own = graded.filter(pl.col(MODEL) == CANDIDATE)
+    yield Note(text=WHAT_IS_DONE)
+    yield from _figures(own)
+    yield _from(own)
+    yield _table(graded)
+    false = number(told.summary.get("injected_false_per_week"))
+    if false is not None:
+        yield Note(text=f"Beside the faults, {decimal(false, digits=2)} false incidents an entity and week were opened in the copy.")
+
+
+def _figures(own: pl.DataFrame) -> Iterator[Block]:
+    for who in (MATURE, NEWCOMERS):
+        drawn = own.filter(pl.col(WHO) == who, ~pl.col(KIND).is_in([FLAT, SILENCE, NOTHING]))
+        if drawn.height:
+            faults, found = int(drawn[FAULTS].sum()), int(drawn[FOUND].sum())
+            yield plot(
+                recall_by_strength(drawn),
+                caption=f"Recall by strength, {'mature entities' if who == MATURE else who}",
+                told=f"{count(found)} of {count(faults)} faults found, from half a deviation to eight; the table holds every figure.",
+            )
+
+
+def recall_by_strength(graded: pl.DataFrame) -> go.Figure:
+    """A line a class (kind, strength, recall, lower, upper) over the strength in deviations."""
+    figure = go.Figure()
+    for index, ((kind,), rows) in enumerate(sorted(graded.sort(STRENGTH).partition_by(KIND, as_dict=True, maintain_order=True).items())):
+        color, symbol, dash = LOOKS[index % len(LOOKS)]
+        above, below = (rows[MOST] - rows[RECALL]).to_list(), (rows[RECALL] - rows[LEAST]).to_list()
+        figure.add_trace(
+            go.Scatter(
+                x=rows[STRENGTH].to_list(),
+                y=[strokes.rounded(value) for value in rows[RECALL]],
+                error_y={"array": above, "arrayminus": below, "symmetric": False, "color": color, "thickness": 0.7, "width": 2},
+                name=strokes.label(kind),
+                mode="lines+markers",
+                line={"color": color, "width": 2, "dash": dash},
+                marker={"symbol": symbol, "size": 8},
+            )
+        )
+    figure.update_layout(
+        xaxis={"type": "log", "tickvals": DEVIATIONS, "ticktext": [f"{each:g}" for each in DEVIATIONS], "title": {"text": "deviations"}},
+        yaxis={"title": {"text": "found"}, "tickformat": ".0%", "range": [-0.03, 1.03]},
+        hovermode="x unified",
+        margin={"b": 56, "t": 60},
+    )
+    return strokes.laid_out(figure, height=HEIGHT)
+
+
+def _from(own: pl.DataFrame) -> Table:
+    """The least strength from which on every one is found often enough."""
+    least = {(row[WHO], row[KIND]): row[STRENGTH] for row in reached(own).iter_rows(named=True)}
+    kinds = sorted({kind for _, kind in least})
+    rows = tuple((Cell(text=words(kind)), *(Cell(text=_strength(least.get((who, kind)))) for who in (MATURE, NEWCOMERS))) for kind in kinds)
+    columns = ("Class", "Mature entities", "Newcomers")
+    return Table(
+        caption=f"The least strength from which on {ENOUGH:.0%} are found", columns=columns, rows=rows, numbers=frozenset(columns[1:])
+    )
+
+
+def _table(graded: pl.DataFrame) -> Table:
+    told = {(row[MODEL], row[WHO], row[KIND], row[STRENGTH]): row for row in graded.iter_rows(named=True)}
+    cells = sorted({(kind, strength) for _, _, kind, strength in told})
+    rows = tuple(
+        _row(
+            *cell,
+            own=told.get((CANDIDATE, MATURE, *cell)),
+            champion=told.get((CHAMPION, MATURE, *cell)),
+            new=told.get((CANDIDATE, NEWCOMERS, *cell)),
+        )
+        for cell in cells
+    )
+    return Table(caption="Every class and strength", columns=HEADS, rows=rows, numbers=frozenset(HEADS[1:]), folded=True)
+
+
+Row = Mapping[str, Any]  # Any: a row of GRADED
+
+
+def _row(kind: str, strength: float, *, own: Row | None, champion: Row | None, new: Row | None) -> tuple[Cell, ...]:
+    matters = strength >= MATTERS_FROM.get(kind, float("inf"))
+    missed = own is not None and matters and own[RECALL] < ENOUGH
+    tone = Cell(text=_recall(own), tone="bad", mark="✕") if missed else Cell(text=_recall(own))
+    return (
+        Cell(text=words(kind)),
+        Cell(text=_strength(strength)),
+        Cell(text=NONE if own is None else f"{own[FOUND]} of {own[FAULTS]}"),
+        tone,
+        Cell(text=NONE if own is None else f"{percent(own[LEAST])} to {percent(own[MOST])}"),
+        Cell(text=NONE if own is None else decimal(own[MINUTES_TO_DETECT], digits=1)),
+        Cell(text=_recall(champion)),
+        Cell(text=_recall(new)),
+    )
+
+
+def _recall(row: Row | None) -> str:
+    return NONE if row is None else percent(row[RECALL])
+
+
+def _strength(value: float | None) -> str:
+    return NONE if value is None else f"{value:g}"
