@@ -8,8 +8,7 @@ import polars as pl
 
 from flows import strokes
 from flows.blocks import NONE, Block, Cell, Note, Table, count, decimal, number, percent, plot, words
-from flows.exhibits import Told
-from flows.injected import CANDIDATE, CHAMPION, EXHIBIT, MODEL
+from flows.exhibits import CANDIDATE, CHAMPION, INJECTED, MODEL, Told
 from telemetry.injection import DEVIATIONS, FLAT, NOTHING, SILENCE, STRENGTH
 from telemetry.schema import KIND
 from validation.injected import (
@@ -47,7 +46,7 @@ HEIGHT: Final = 340
 
 def section(told: Told) -> Iterator[Block]:
     """Recall of injected faults by class and strength, of mature entities and newcomers, the champion's beside."""
-    graded = told.frame(EXHIBIT)
+    graded = told.frame(INJECTED)
     if graded is None:
         return
     own = graded.filter(pl.col(MODEL) == CANDIDATE)

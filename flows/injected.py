@@ -31,9 +31,6 @@ from telemetry.panel import Panel, Part
 from telemetry.schema import END, ENTITY, INCIDENTS, KIND, LABELS, START
 from validation.injected import FOUND, MATURE, MET, NEWCOMERS, WHO, FaultsFound, found_of, grade, matters
 
-EXHIBIT: Final = "injected"
-MODEL: Final = "model"
-CANDIDATE, CHAMPION = "candidate", "champion"
 EACH: Final = 12
 """Faults of every class and strength, on mature entities; half as many on newcomers."""
 GAP_WINDOWS: Final = 2
@@ -106,8 +103,8 @@ class Trial:
     @property
     def frame(self) -> pl.DataFrame:
         """GRADED of both models, with the column `model`."""
-        told = [(CANDIDATE, self.candidate), *([(CHAMPION, self.champion)] if self.champion else [])]
-        return pl.concat([grade(outcome.met).with_columns(pl.lit(name).alias(MODEL)) for name, outcome in told])
+        told = [(exhibits.CANDIDATE, self.candidate), *([(exhibits.CHAMPION, self.champion)] if self.champion else [])]
+        return pl.concat([grade(outcome.met).with_columns(pl.lit(name).alias(exhibits.MODEL)) for name, outcome in told])
 
 
 def recall(met: pl.DataFrame, *, who: str = MATURE) -> float | None:
@@ -260,7 +257,7 @@ def trial(
     own = meet(candidate, at=at, panel=at.panel, thresholds=thresholds, contract=contract, labels=labels, into=into)
     theirs = _champion(at, whole=panel, lake=lake, contract=contract, labels=labels, folder=folder)
     made = Trial(candidate=own, champion=theirs)
-    data = exhibits.path_of(Path(folder), name=EXHIBIT)
+    data = exhibits.path_of(Path(folder), name=exhibits.INJECTED)
     data.parent.mkdir(exist_ok=True)
     made.frame.write_parquet(data)
     return made
