@@ -1,7 +1,8 @@
 """The parallel test: a release, or what wants to be one, over telemetry that it has not seen: forecasts, surprises, incidents."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -122,28 +123,48 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
         thresholds: THRESHOLDS to judge by; learned on the panel's calibrate part if there are none yet.
     """
     scaled = forecasts_of(candidate, panel=panel)
-    leads, policy, cadence = candidate.network.leads, contract.thresholds, contract.time.cadence
+    leads, policy = candidate.network.leads, contract.thresholds
     views = candidate.views
     if thresholds is None:
-        views = learn(panel, scaled)
-        quiet = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
+        calm = replace(panel, incident=panel.hidden)
+        views = learn(calm, scaled)
+        quiet = tell_each(calm, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
         thresholds = calibrate(quiet, policy=policy, cadence_seconds=contract.time.cadence_seconds)
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract)
+    rows = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
+    incidents, ranks = judged(rows, thresholds=thresholds, panel=panel, contract=contract, into=into)
+    finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
+    return Seen(thresholds=thresholds, views=views, incidents=incidents, ranks=ranks, finite=finite)
+
+
+def judged(
+    told: Iterable[pl.DataFrame], *, thresholds: pl.DataFrame, panel: Panel, contract: Contract, into: Path, release: str = "candidate"
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """INCIDENTS and ENTITY_SCORES of forecasts, by the verdicts and the incidents that live scoring would tell of them.
+
+    Args:
+        told: FORECASTS, whole entities, one after the other.
+        thresholds: THRESHOLDS to judge by.
+        panel: that was forecast.
+        contract: when an incident opens and closes.
+        into: folder in which the rows of lead 1 and the scores are left, by entity.
+        release: that the scores name.
+    """
+    policy, cadence = contract.thresholds, contract.time.cadence
     for name in ("lead1", "scores"):
         (into / name).mkdir(parents=True)
     incidents, ranks = [pl.DataFrame(schema=dict(INCIDENTS))], [pl.DataFrame(schema=dict(ENTITY_SCORES))]
-    for number, rows in enumerate(tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)):
+    for number, rows in enumerate(told):
         if rows.is_empty():
             continue
-        scored = score(rows, thresholds=thresholds, release="candidate")
+        scored = score(rows, thresholds=thresholds, release=release, parameters=contract.parameters)
         rows.filter(pl.col(LEAD) == 1).write_parquet(into / "lead1" / f"{number:05}.parquet")
         scored.scores.write_parquet(into / "scores" / f"{number:05}.parquet")
         until = rows.select(pl.col(AT).max() + cadence).item() if contract.split.by == "entity" else end_of(panel)
         days, seconds = contract.newcomer.departed_days, contract.time.cadence_seconds
         incidents.append(open_incidents(scored.scores, policy=policy, cadence_seconds=seconds, until=until, departed_days=days))
         ranks.append(scored.entities)
-    finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
-    return Seen(thresholds=thresholds, views=views, incidents=pl.concat(incidents), ranks=pl.concat(ranks), finite=finite)
+    return pl.concat(incidents), pl.concat(ranks)
 
 
 def fed(
