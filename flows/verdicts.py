@@ -6,14 +6,18 @@ suspended (see `flows.suspensions`) and what cannot be is told first and is not 
 should be, and how far all this went is noted last, so that a kill in between costs time and nothing else.
 """
 
+import logging
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from flows.parallel_test import Candidate, forecasts_of, released
+from flows.feeding import Fed, guard_of
+from flows.feeding import run as run_guarded
+from flows.parallel_test import Candidate, released
 from flows.prepare import build, work
 from flows.suspensions import hold, impossible, together
 from serving.forecasts import tell
@@ -41,6 +45,7 @@ from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError
 from telemetry.lake import Lake
 from telemetry.masks import masked, possible
+from telemetry.panel import Panel
 from telemetry.presence import newcomers, watched
 from telemetry.revisions import Span, as_of, changed, replace
 from telemetry.schema import (
@@ -61,6 +66,7 @@ from telemetry.schema import (
 from telemetry.tables import DAY
 from telemetry.watermarks import complete_until, slowest
 
+logger = logging.getLogger(__name__)
 FORGOTTEN: Final = timedelta(days=7)
 """Where nobody can tell any more what became of the grid since the last scoring, everything of so long before it is scored anew."""
 _BEFORE: Final = "__before__"
@@ -292,12 +298,28 @@ def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFram
     panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=job.release.scales, parts=None)
     ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
     start = max(0, ahead // (panel.cadence_seconds * 1_000_000))
-    scaled = forecasts_of(job.candidate, panel=panel, start=start)
-    rows = tell(panel, scaled, leads=job.learned.leads.steps, scales=job.release.scales, start=start, views=job.release.views)
+    guard = guard_of(job.release.thresholds, panel=panel, leads=job.candidate.network.leads, contract=job.learned)
+    fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
+    _tell_accepted(job, fed=fed, panel=panel, start=start)
+    rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=job.release.scales, start=start, views=job.release.views)
     judged = judge_minutes(rows, thresholds=job.release.thresholds, release=job.release.id).scores
     within = pl.col(AT) >= stretch.start
     unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)
     return rows, pl.concat([judged, unjudged])
+
+
+def _tell_accepted(job: _Job, *, fed: Fed, panel: Panel, start: int) -> None:
+    """Log what is taken for normal from now on, of the steps that are scored for the first time."""
+    for entity, step in np.argwhere(fed.accepted):
+        at = datetime.fromtimestamp(panel.start_us / 1_000_000 + int(start + step) * panel.cadence_seconds, UTC)
+        if job.frontier <= at < job.until:
+            hours = job.learned.thresholds.accept_hours
+            logger.warning(
+                "%s was in an incident for %g hours at %s UTC: its level is taken for normal from then on (thresholds.accept_hours)",
+                panel.entities[entity],
+                hours,
+                f"{at:%Y-%m-%d %H:%M}",
+            )
 
 
 def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:
