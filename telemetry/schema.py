@@ -57,6 +57,9 @@ LABEL: Final = "label"
 STATE: Final = "state"
 RELEASE: Final = "release"
 INCIDENT: Final = "incident"
+GROUP: Final = "group"
+LABEL_SET: Final = "label_set"
+"""What the entities of a group have in common, such as `region=eu & version=2.1`."""
 PEAK: Final = "peak"
 MEAN: Final = "mean"
 SD: Final = "sd"
@@ -154,6 +157,19 @@ INCIDENTS: Final[Schema] = {
     TARGET: pl.String,
     RELEASE: pl.String,
 }
+GROUPS: Final[Schema] = {
+    GROUP: pl.String,
+    LABEL_SET: pl.String,
+    ENTITY: pl.String,
+    INCIDENT: pl.String,
+    START: TIME,
+    OPENED: TIME,
+    END: TIME,
+    PEAK: pl.Float64,
+    RELEASE: pl.String,
+}
+"""Incidents that are one: a row for each, with its own start, opening and peak and the end of the group; and one for each entity of the
+label set that is not hit (incident and peak null, start and opening those of the group)."""
 SUSPENSIONS: Final[Schema] = {
     ENTITY: pl.String,
     PARAMETER: pl.String,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -190,7 +191,11 @@ def damped(told: list[tuple[int, int]], *, policy: Thresholds) -> list[tuple[int
 def dampings(draw: st.DrawFn) -> Thresholds:
     """Policies that contradict nothing."""
     again = draw(st.integers(0, 6))
-    told = {"open_minutes": draw(st.integers(1, 2)), "flaps": draw(st.integers(0, 3)), "flap_minutes": 2 + again + draw(st.integers(1, 30))}
+    told: dict[str, Any] = {
+        "open_minutes": draw(st.integers(1, 2)),
+        "flaps": draw(st.integers(0, 3)),
+        "flap_minutes": 2 + again + draw(st.integers(1, 30)),
+    }
     return Thresholds(open_within=2, close_minutes=2, reopen_minutes=again, **told)
 
 
@@ -216,7 +221,7 @@ def test_what_was_told_is_not_taken_back(scores_of: ScoresOf, drawing: str, data
         ),
     ],
 )
-def test_a_damping_that_contradicts_itself_is_refused(fields: dict[str, int], message: str) -> None:
+def test_a_damping_that_contradicts_itself_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Thresholds(**fields)
     if "flap_minutes" in fields:
