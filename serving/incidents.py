@@ -27,7 +27,7 @@ from typing import Final
 
 import polars as pl
 
-from serving.scorer import NORMAL
+from serving.operator import NORMAL
 from telemetry.schema import (
     AT,
     END,

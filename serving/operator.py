@@ -25,6 +25,8 @@ import polars as pl
 from telemetry.schema import ACTUAL, AT, ENTITY, FORECAST, JOINT, LEAD, SD, SIGMA, SURPRISE, TARGET, THRESHOLDS, conform
 from telemetry.sections import OPERATORS, Parameter
 
+NORMAL: Final = "normal"
+"""The verdict on what is excused, as in `serving.scorer`, which stands above this module."""
 CONTRIBUTES: Final = 0.5
 """A target with half the greatest surprise adds a quarter of what it adds to a sum of squares."""
 _MISSED: Final = "__missed__"

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from serving import operator, scorer
 from serving.incidents import open_incidents
 from serving.operator import excused
 from serving.scorer import score
@@ -125,6 +126,10 @@ def test_saying_nothing_is_as_if_nothing_could_be_said() -> None:
     told = Parameter(unit="count", target=True, dead_band=(1, 2))
     assert Parameter.model_validate(told.model_dump(mode="json")) == told
     assert set(told.model_dump()) - set(plain.model_dump()) == {"dead_band"}
+
+
+def test_both_modules_mean_the_same_by_normal() -> None:
+    assert operator.NORMAL == scorer.NORMAL
 
 
 def test_rows_keep_their_order(forecasts_of: ForecastsOf) -> None:
