@@ -16,8 +16,8 @@ Strengths count in the entity's own deviations; of `flat` and `silence` they are
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from telemetry.contract import Contract
 from telemetry.panel import Panel, Part
 from telemetry.scaling import matrices
-from telemetry.schema import END, ENTITY, KIND, START, TIME, Schema, conform
+from telemetry.schema import COUNT, END, ENTITY, KIND, PARAMETER, START, TIME, Schema, conform
 from telemetry.sections import Parameter
 
 STRENGTH: Final = "strength"
@@ -144,6 +144,19 @@ def yardstick(panel: Panel, *, scales: pl.DataFrame, contract: Contract, entitie
         highest=np.array([np.inf if p.maximum is None else p.maximum for p in chosen]),
         direction=np.array([direction(name, p) for name, p in zip(panel.target_names, chosen, strict=True)], dtype=np.int8),
     )
+
+
+def known_deviations(by: Yardstick, *, scales: pl.DataFrame, contract: Contract) -> Yardstick:
+    """`by` with the deviations of the training, where an entity has a day of it or more; constant targets stay without one."""
+    seconds = pl.col(COUNT) * contract.time.cadence_seconds
+    known = scales.filter(seconds >= LEAST_HISTORY_SECONDS)
+    _, trained = matrices(known, entities=by.entities, parameters=by.targets)
+    order = pl.DataFrame({ENTITY: by.entities}).join(pl.DataFrame({PARAMETER: by.targets}), how="cross", maintain_order="left_right")
+    told = order.join(
+        known.select(ENTITY, PARAMETER, pl.lit(value=True).alias("own")), on=[ENTITY, PARAMETER], how="left", maintain_order="left"
+    )
+    own = told["own"].fill_null(value=False).to_numpy().reshape(by.deviation.shape)
+    return replace(by, deviation=np.where(own & (by.deviation > 0), trained, by.deviation))
 
 
 def direction(name: str, parameter: Parameter) -> int:
@@ -298,16 +311,17 @@ def _placed(faults: pl.DataFrame, *, panel: Panel) -> Iterator[Fault]:
 
 def cut(panel: Panel, *, entities: NDArray[np.int64], start: int) -> Panel:
     """The panel from a step on, of some entities (indices, in their order)."""
+    shape = (len(panel.entities), panel.steps)
+    told: dict[str, Any] = {field.name: getattr(panel, field.name) for field in fields(panel)}  # Any: as the fields are
+    stepwise = {
+        name: each for name, each in told.items() if name != "calendar" and isinstance(each, np.ndarray) and each.shape[:2] == shape
+    }
     return replace(
         panel,
         entities=tuple(panel.entities[index] for index in entities),
         start_us=panel.start_us + start * panel.cadence_seconds * 1_000_000,
-        values=np.array(panel.values[entities, start:]),
-        observed=np.array(panel.observed[entities, start:]),
         calendar=np.array(panel.calendar[:, start:]),
-        newcomer=np.array(panel.newcomer[entities, start:]),
-        part=np.array(panel.part[entities, start:]),
-        incident=np.array(panel.incident[entities, start:]),
         clock=panel.clock[entities],
         static=panel.static[entities],
+        **{name: np.array(each[entities, start:]) for name, each in stepwise.items()},
     )
