@@ -313,9 +313,8 @@ def cut(panel: Panel, *, entities: NDArray[np.int64], start: int) -> Panel:
     """The panel from a step on, of some entities (indices, in their order)."""
     shape = (len(panel.entities), panel.steps)
     told: dict[str, Any] = {field.name: getattr(panel, field.name) for field in fields(panel)}  # Any: as the fields are
-    stepwise = {
-        name: each for name, each in told.items() if name != "calendar" and isinstance(each, np.ndarray) and each.shape[:2] == shape
-    }
+    stepwise = [name for name, each in told.items() if name != "calendar" and isinstance(each, np.ndarray) and each.shape[:2] == shape]
+    steps: dict[str, Any] = {name: np.array(told[name][entities, start:]) for name in stepwise}  # Any: as above
     return replace(
         panel,
         entities=tuple(panel.entities[index] for index in entities),
@@ -323,5 +322,5 @@ def cut(panel: Panel, *, entities: NDArray[np.int64], start: int) -> Panel:
         calendar=np.array(panel.calendar[:, start:]),
         clock=panel.clock[entities],
         static=panel.static[entities],
-        **{name: np.array(each[entities, start:]) for name, each in stepwise.items()},
+        **steps,
     )
