@@ -113,9 +113,9 @@ def robust_z(
     middle = np.zeros((entities, HOURS_OF_WEEK, parameters), dtype=np.float32)
     spread = np.ones_like(middle)
     known = fit.any(axis=1)
-    for entity in np.flatnonzero(known):
-        used = fit[entity]
-        middle[entity], spread[entity] = _usual(values[entity, used], observed=observed[entity, used], hours=hours[used])
+    for learned in np.flatnonzero(known):
+        used = fit[learned]
+        middle[learned], spread[learned] = _usual(values[learned, used], observed=observed[learned, used], hours=hours[used])
     if known.any() and not known.all():
         middle[~known], spread[~known] = np.median(middle[known], axis=0), np.median(spread[known], axis=0)
     hour = hours % HOURS_OF_WEEK
