@@ -12,12 +12,14 @@ from flows.recalibrate import recalibrate
 from flows.retrain import retrain
 from flows.rollback import rollback
 from flows.score import score
+from flows.shadow import shadow
 from flows.sweep import sweep
 from flows.tend import tend
 from flows.train_alone import train_alone
 
 FLOWS: dict[str, Flow[..., dict[str, Any]]] = {  # Any: plain JSON
-    flow.name: flow for flow in (ingest, check, retrain, recalibrate, score, quality_report, rollback, sweep, train_alone, tend, demo)
+    flow.name: flow
+    for flow in (ingest, check, retrain, recalibrate, score, shadow, quality_report, rollback, sweep, train_alone, tend, demo)
 }
 
 

@@ -49,11 +49,12 @@ def section(told: Told) -> Iterator[Block]:
     graded = told.frame(INJECTED)
     if graded is None:
         return
-    own = graded.filter(pl.col(MODEL) == CANDIDATE)
+    judge = CANDIDATE if (graded[MODEL] == CANDIDATE).any() else CHAMPION
+    own = graded.filter(pl.col(MODEL) == judge)
     yield Note(text=WHAT_IS_DONE)
     yield from _figures(own)
     yield _from(own)
-    yield _table(graded)
+    yield _table(own, champion=graded.filter(pl.col(MODEL) == CHAMPION, pl.lit(judge != CHAMPION)))
     false = number(told.summary.get("injected_false_per_week"))
     if false is not None:
         yield Note(text=f"Beside the faults, {decimal(false, digits=2)} false incidents an entity and week were opened in the copy.")
@@ -108,17 +109,12 @@ def _from(own: pl.DataFrame) -> Table:
     )
 
 
-def _table(graded: pl.DataFrame) -> Table:
-    told = {(row[MODEL], row[WHO], row[KIND], row[STRENGTH]): row for row in graded.iter_rows(named=True)}
-    cells = sorted({(kind, strength) for _, _, kind, strength in told})
+def _table(own: pl.DataFrame, *, champion: pl.DataFrame) -> Table:
+    told = {(row[WHO], row[KIND], row[STRENGTH]): row for row in own.iter_rows(named=True)}
+    theirs = {(row[WHO], row[KIND], row[STRENGTH]): row for row in champion.iter_rows(named=True)}
+    cells = sorted({(kind, strength) for _, kind, strength in told})
     rows = tuple(
-        _row(
-            *cell,
-            own=told.get((CANDIDATE, MATURE, *cell)),
-            champion=told.get((CHAMPION, MATURE, *cell)),
-            new=told.get((CANDIDATE, NEWCOMERS, *cell)),
-        )
-        for cell in cells
+        _row(*cell, own=told.get((MATURE, *cell)), champion=theirs.get((MATURE, *cell)), new=told.get((NEWCOMERS, *cell))) for cell in cells
     )
     return Table(caption="Every class and strength", columns=HEADS, rows=rows, numbers=frozenset(HEADS[1:]), folded=True)
 

@@ -24,7 +24,7 @@ from serving.release import load
 from serving.stretches import CONTEXT_WINDOWS
 from telemetry import contract as contracts
 from telemetry.contract import Contract
-from telemetry.injection import NOTHING, Yardstick, cut, inject, yardstick
+from telemetry.injection import NOTHING, Yardstick, cut, inject, known_deviations, yardstick
 from telemetry.injection_plan import plan
 from telemetry.lake import Lake
 from telemetry.panel import Panel, Part
@@ -125,7 +125,16 @@ def facts(outcome: Outcome) -> dict[str, Any]:  # Any: plain JSON
     }
 
 
-def site(panel: Panel, *, scales: pl.DataFrame, contract: Contract, avoid: pl.DataFrame, seed: int = SEED, each: int = EACH) -> Site:
+def site(
+    panel: Panel,
+    *,
+    scales: pl.DataFrame,
+    contract: Contract,
+    avoid: pl.DataFrame,
+    seed: int = SEED,
+    each: int = EACH,
+    trained: bool = False,
+) -> Site:
     """Choose entities, a stretch of the TEST part, and the faults to put there.
 
     Args:
@@ -135,6 +144,7 @@ def site(panel: Panel, *, scales: pl.DataFrame, contract: Contract, avoid: pl.Da
         avoid: `entity, start, end` of what is not normal beside the labels: incidents.
         seed: the same seed makes the same site.
         each: faults of every class and strength on mature entities.
+        trained: the panel has no training part, and `scales` are those of a training: its deviations count.
     """
     rng = np.random.default_rng(seed)
     entities = _chosen(panel, rng=rng)
@@ -150,6 +160,7 @@ def site(panel: Panel, *, scales: pl.DataFrame, contract: Contract, avoid: pl.Da
     part[:, :context] = np.where(part[:, :context] == Part.TEST, Part.GAP, part[:, :context])
     stretch = replace(stretch, part=part)
     by = yardstick(panel, scales=scales, contract=contract, entities=entities)
+    by = known_deviations(by, scales=scales, contract=contract) if trained else by
     parts = [
         plan(stretch, by=by, scales=scales, where=normal & where, seed=seed, each=count, gap_steps=gap)
         for where, count in ((~stretch.newcomer, each), (stretch.newcomer, max(1, each // 2)))
@@ -215,6 +226,7 @@ def meet(
         labels: LABELS, what is an incident already.
         into: a folder that is not there yet; it is removed again.
     """
+    shutil.rmtree(into, ignore_errors=True)  # of an attempt that failed
     injected = inject(panel, faults=at.faults, by=at.by, scales=candidate.scales)
     seen = try_out(candidate, panel=injected.panel, contract=contract, into=into, thresholds=thresholds)
     shutil.rmtree(into)

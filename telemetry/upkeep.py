@@ -34,6 +34,7 @@ TABLES: Final = (
     "lifts",
     "progress",
     "profiles",
+    "shadow",
     "releases",
 )
 MOST_FILES_A_DAY: Final = 4
@@ -122,6 +123,7 @@ def retain(lake: Lake, *, contract: Contract, now: datetime) -> dict[str, int]:
         "scores": f'"{AT}" < {_instant(now, kept.scores_days)}',
         "coverage": f'"{AT}" < {_instant(now, kept.scores_days)}',
         "incidents": f'"{END}" < {_instant(now, kept.scores_days)}',
+        "shadow": f'"{AT}" < {_instant(now, kept.scores_days)}',
         "profiles": f"{DAY} < '{_day(now, kept.scores_days)}'",
         "quarantine": f'"{AT}" < {_instant(now, kept.quarantine_days)}',
     }

@@ -26,6 +26,7 @@ def test_schedules_are_these() -> None:
         "quality-report": [("7 * * * *", "UTC", "hourly")],
         "tend": [("41 1 * * *", "UTC", "daily")],
         "recalibrate": [("17 2 * * *", "UTC", "daily")],
+        "shadow": [("37 5 * * *", "UTC", "daily")],
         "retrain": [("23 3 * * 0", "UTC", "weekly")],
         "sweep": [],
     }
@@ -38,6 +39,7 @@ def test_flows_and_parameters_are_these() -> None:
         "quality-report": ("flows.quality_report.quality_report", {"contract": "fleet"}),
         "tend": ("flows.tend.tend", {"contract": "fleet"}),
         "recalibrate": ("flows.recalibrate.recalibrate", {"contract": "fleet"}),
+        "shadow": ("flows.shadow.shadow", {"contract": "fleet"}),
         "retrain": ("flows.retrain.retrain", {"contract": "fleet", "source": ""}),
         "sweep": ("flows.sweep.sweep", {"contract": "fleet", "source": "", "designs": "all", "seeds": 3}),
     }

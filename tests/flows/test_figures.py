@@ -9,6 +9,7 @@ from flows.ingest import ingest
 from flows.quality_report import quality_report
 from flows.score import score
 from flows.settings import CHECKOUT, Settings
+from flows.shadow import shadow
 from flows.sweep import sweep
 from flows.tend import tend
 from flows.train_alone import train_alone
@@ -32,6 +33,7 @@ def test_every_key_that_is_printed_is_documented_and_the_other_way_round(release
         released.summary,
         ingest(contract=contract, source=released.fleet.live),
         score(contract=contract),
+        shadow(contract=contract),
         quality_report(contract=contract),
         tend(contract=contract),
         sweep(contract=contract, designs="2 x LSTM(64), 16 steps, apart", time_steps=(16,), seeds=1, epochs=1),

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from tests.flows.processes import Tidewatch, eventually, free_port, listens, tidewatch
 
-SCHEDULED = ("ingest", "score", "quality-report", "tend", "recalibrate", "retrain")
+SCHEDULED = ("ingest", "score", "quality-report", "tend", "recalibrate", "shadow", "retrain")
 DEPLOYMENTS = {f"{name}/{name}" for name in (*SCHEDULED, "sweep")}
 
 
