@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,7 @@ def outcomes(telemetry: Telemetry, *, seeds: int, each: int, folder: Path) -> li
     made = telemetries.prepared(believed, folder=folder / "panel")
     candidate, _ = telemetries.learned(made.panel, contract=contract, scales=made.scales, training=telemetries.training_of(contract))
     plain = try_out(candidate, panel=made.panel, contract=contract, into=folder / "plain")
+    candidate = replace(candidate, views=plain.views)
     avoid, told = plain.incidents.select(ENTITY, START, END), []
     for seed in range(seeds):
         at = site(made.panel, scales=made.scales, contract=contract, avoid=avoid, seed=seed, each=each)
