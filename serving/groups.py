@@ -50,27 +50,36 @@ def group(
         cadence_seconds: length of a step.
         watched: `entity, start, end` (exclusive): when each is watched, for who is not hit. Default: all of `labels`, always.
     """
-    cadence = timedelta(seconds=cadence_seconds)
-    every = conform(incidents, INCIDENTS, name="incidents")
-    if not policy.group_minutes or every.is_empty():
-        return pl.DataFrame(schema=GROUPS)
-    quiet, window = (policy.close_minutes + policy.reopen_minutes) * cadence, policy.group_minutes * cadence
     found = [pl.DataFrame(schema=GROUPS)]
-    for cluster in clusters(every, quiet=quiet, window=window):
-        if cluster[ENTITY].n_unique() >= LEAST_HIT:
-            there = _there(labels, cluster=cluster, watched=watched)
-            found.append(_Fold(incidents=cluster, there=there, quiet=quiet, window=window).groups())
+    quiet, window = _quiet_and_window(policy, cadence_seconds=cadence_seconds)
+    for cluster in _clustered(incidents, policy=policy, cadence_seconds=cadence_seconds).partition_by(_CLUSTER, include_key=False):
+        there = _there(labels, cluster=cluster, watched=watched)
+        found.append(_Fold(incidents=cluster, there=there, quiet=quiet, window=window).groups())
     return conform(pl.concat(found).sort(GROUP, ENTITY, INCIDENT), GROUPS, name="groups")
 
 
-def clusters(incidents: pl.DataFrame, *, quiet: timedelta, window: timedelta) -> list[pl.DataFrame]:
-    """INCIDENTS cut where nothing that opens later can come together with what was before, in the order of opening."""
+def unsettled(incidents: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int, since: datetime) -> pl.DataFrame:
+    """Those INCIDENTS whose groups, if they are in any, may change by incidents that end at `since` or later, those among them."""
+    told = _clustered(incidents, policy=policy, cadence_seconds=cadence_seconds)
+    return told.filter(pl.col(END).max().over(_CLUSTER) >= pl.lit(since).cast(TIME)).drop(_CLUSTER)
+
+
+def _quiet_and_window(policy: Thresholds, *, cadence_seconds: int) -> tuple[timedelta, timedelta]:
+    """How long after its end an incident can open again, and how close incidents open that may be one."""
+    cadence = timedelta(seconds=cadence_seconds)
+    return (policy.close_minutes + policy.reopen_minutes) * cadence, policy.group_minutes * cadence
+
+
+def _clustered(incidents: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -> pl.DataFrame:
+    """INCIDENTS in the order of opening, numbered by cluster: what opens later comes together with nothing of a cluster before.
+
+    Clusters of a single entity, which make no group, are left out.
+    """
+    quiet, window = _quiet_and_window(policy, cadence_seconds=cadence_seconds)
     until = pl.max_horizontal(pl.col(END) + quiet, pl.col(OPENED) + window)
-    return (
-        incidents.sort(OPENED, ENTITY, INCIDENT)
-        .with_columns((pl.col(OPENED) > until.cum_max().shift(1)).fill_null(value=False).cum_sum().alias(_CLUSTER))
-        .partition_by(_CLUSTER, maintain_order=True, include_key=False)
-    )
+    every = conform(incidents, INCIDENTS, name="incidents").sort(OPENED, ENTITY, INCIDENT)
+    numbered = every.with_columns((pl.col(OPENED) > until.cum_max().shift(1)).fill_null(value=False).cum_sum().alias(_CLUSTER))
+    return numbered.filter(pl.col(ENTITY).n_unique().over(_CLUSTER) >= LEAST_HIT, policy.group_minutes > 0)
 
 
 def _there(labels: pl.DataFrame, *, cluster: pl.DataFrame, watched: pl.DataFrame | None) -> pl.DataFrame:

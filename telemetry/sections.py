@@ -228,7 +228,7 @@ class Retention(Section):
     readings_days: Annotated[int, Field(ge=1)] = 400
     """Readings below the cadence, which late ones are merged with; a step that is older is sealed."""
     scores_days: Annotated[int, Field(ge=1)] = 400
-    """Scores, coverage, closed incidents, and profiles of days."""
+    """Scores, coverage, closed incidents and their groups, and profiles of days."""
     quarantine_days: Annotated[int, Field(ge=1)] = 400
     history_hours: Annotated[int, Field(ge=0)] = 168
     """How long files that a newer version replaced can still be read by an older one."""

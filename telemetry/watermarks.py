@@ -1,11 +1,16 @@
 """How far the feeds have come -> until when every step is complete, so that nothing is judged that is still on its way."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import polars as pl
 
 from telemetry.contract import Contract
-from telemetry.schema import AT, FEED, NEWEST, TIME, WATERMARKS, conform
+from telemetry.schema import AT, COUNT, FEED, NEWEST, TIME, WATERMARKS, conform
+
+WAITS: Final = 20
+LEAST_WAITS: Final = 3
+"""Of fewer times between arrivals nobody can tell what is usual."""
 
 
 def complete_until(watermarks: pl.DataFrame, *, contract: Contract, now: datetime) -> datetime | None:
@@ -43,3 +48,29 @@ def _alive(watermarks: pl.DataFrame, *, contract: Contract, now: datetime) -> pl
     clock = pl.lit(now).cast(TIME)
     behind = pl.min_horizontal(pl.col(NEWEST).max(), clock) - pl.col(NEWEST)
     return conform(watermarks, WATERMARKS, name="watermarks").filter(behind < silence, clock - pl.col(AT) < silence)
+
+
+def heard_until(watermarks: pl.DataFrame, *, arrivals: pl.DataFrame, contract: Contract, now: datetime) -> datetime | None:
+    """The instant (exclusive) until which rows would have come if they were there; null where telemetry is not live.
+
+    Where nothing comes any more, only the clock tells of it. A feed is live if its newest reading was no older than `late.silence_minutes`
+    when it came; what is read from files of long ago is not. How long one waits for a live feed in vain before that means anything is seen
+    from what was usual: twice the median of the last `WAITS` times between its arrivals, or `late.offset_minutes` if that is longer; a
+    feed that comes once an hour is not missed after five minutes.
+
+    Args:
+        watermarks: WATERMARKS, in any order.
+        arrivals: `feed, at`, when something new was ingested, such as SOURCES; repeated instants count once.
+        contract: its cadence and what it says of lateness.
+        now: the instant of asking.
+    """
+    late = contract.late
+    fresh = pl.col(AT) - pl.col(NEWEST) <= timedelta(minutes=late.silence_minutes)
+    live = conform(watermarks, WATERMARKS, name="watermarks").filter(fresh).select(FEED)
+    between = pl.col(AT).unique().sort().diff().drop_nulls().tail(WAITS)
+    waits = arrivals.join(live, on=FEED).group_by(FEED).agg(between.median().alias(AT), between.len().alias(COUNT))
+    usual = waits.filter(pl.col(COUNT) >= LEAST_WAITS)[AT].max()
+    if not isinstance(usual, timedelta):
+        return None
+    wait, cadence = max(2 * usual, timedelta(minutes=late.offset_minutes)), contract.time.cadence
+    return now - wait - (now - wait - datetime(1970, 1, 1, tzinfo=UTC)) % cadence

@@ -22,6 +22,7 @@ from telemetry.schema import (
     COHORT,
     COVERAGE,
     ENTITY,
+    GROUPS,
     INCIDENT,
     INCIDENTS,
     PARAMETER,
@@ -42,7 +43,7 @@ STEP = timedelta(minutes=15)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SCORED_FROM = 100
 ENTITIES = ("a", "b", "c")
-TABLES = {"scores": SCORES, "coverage": COVERAGE, "incidents": INCIDENTS, "suspensions": SUSPENSIONS}
+TABLES = {"scores": SCORES, "coverage": COVERAGE, "incidents": INCIDENTS, "groups": GROUPS, "suspensions": SUSPENSIONS}
 Rows = pl.DataFrame
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import SchemaError
-from telemetry.schema import WATERMARKS
-from telemetry.watermarks import complete_until, slowest
+from telemetry.schema import AT, FEED, TIME, WATERMARKS
+from telemetry.watermarks import complete_until, heard_until, slowest
 
 Declare = Callable[..., Contract]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -110,3 +110,34 @@ def test_the_order_of_the_feeds_says_nothing_and_a_feed_more_never_completes_mor
     newest = min(0, max((newest for newest, _ in feeds), default=0))
     alive = [mark for mark, when in feeds if newest - mark < 60 and -when < 60]  # the rule once more, one feed after the other
     assert until == (at(min(alive) - offset + (offset == 0)) if alive else None)
+
+
+def came(*feeds: tuple[float, ...]) -> pl.DataFrame:
+    """When something new came of each feed, in minutes after noon."""
+    rows = [(f"feed {n}", at(when)) for n, whens in enumerate(feeds) for when in whens]
+    return pl.DataFrame(rows, schema={FEED: pl.String, AT: TIME}, orient="row")
+
+
+def heard(declare: Declare, *, newest: tuple[float, float], arrivals: pl.DataFrame, now: float, **sections: object) -> datetime | None:
+    return heard_until(marks(newest), arrivals=arrivals, contract=declare(**sections), now=at(now))
+
+
+def test_a_live_feed_is_heard_until_twice_its_usual_wait_ago(declare: Declare) -> None:
+    every_minute, every_hour = came(tuple(range(-30, 1))), came((-180, -120, -60, 0, 0))
+    assert heard(declare, newest=(-0.5, 0), arrivals=every_minute, now=10.5) == at(8)
+    assert heard(declare, newest=(-0.5, 0), arrivals=every_hour, now=130) == at(10)
+    assert heard(declare, newest=(-0.5, 0), arrivals=every_minute, now=10.5, late={"offset_minutes": 5}) == at(5)
+    assert heard(declare, newest=(-0.5, 0), arrivals=came((-90, *range(-10, 1))), now=10) == at(8)  # one long wait is not usual
+
+
+def test_what_is_not_live_is_not_heard_of(declare: Declare) -> None:
+    every_minute = came(tuple(range(-30, 1)))
+    assert heard(declare, newest=(-61, 0), arrivals=every_minute, now=10) is None
+    assert heard(declare, newest=(-1, 0), arrivals=came((-2, -1, 0)), now=10) is None  # nobody knows what is usual
+    assert heard_until(marks(), arrivals=every_minute, contract=declare(), now=at(10)) is None
+
+
+def test_the_feed_that_comes_least_often_decides(declare: Declare) -> None:
+    arrivals = came(tuple(range(-30, 1)), (-30, -20, -10, 0))
+    assert heard_until(marks((-1, 0), (-1, 0)), arrivals=arrivals, contract=declare(), now=at(30)) == at(10)
+    assert heard_until(marks((-1, 0), (-500, 0)), arrivals=arrivals, contract=declare(), now=at(30)) == at(28)
