@@ -67,7 +67,7 @@ def of_seed(size: Size, *, seed: int, contract: Contract, folder: Path, say: Say
     record |= figures.rates(judged.minutes, promised=contract.thresholds.false_alarms_per_week)
     record["found_share"] = record["found"] / max(record["incidents"], 1)
     record["newcomer_recall"] = record["newcomer_found"] / max(record["newcomer_incidents"], 1)
-    fresh = newcomers.looked_at(told, candidate=candidate, thresholds=judged.thresholds, folder=folder / "newcomers")
+    fresh = newcomers.looked_at(told, candidate=judged.candidate, thresholds=judged.thresholds, folder=folder / "newcomers")
     waits = [each.minutes for each in fresh]
     record["newcomer_minutes"] = None if None in waits or not waits else max(wait for wait in waits if wait is not None)
     record["newcomer_minutes_median"] = figures.median(waits)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from telemetry.errors import FleetError, UnknownFaultError
-from telemetry.faults import KINDS, VOLUMES, PlantedFault, draw, plant
+from telemetry.faults import EVERY_KIND, KINDS, STORM_MINUTES, VOLUMES, PlantedFault, draw, plant
 from telemetry.fleet import TARGETS, Fleet, FleetConfig, simulate
 from telemetry.schema import AT, END, ENTITY, KIND, LABELS, ORACLE, START, TARGET, conform
 
@@ -125,6 +125,93 @@ def test_more_incidents_than_busy_days_are_refused() -> None:
             matured=np.zeros(2, dtype=np.int64),
         )
     assert "fewer incidents" in str(raised.value)
+
+
+EVERY = replace(CONFIG, kinds=EVERY_KIND, incidents=len(EVERY_KIND), newcomer_incidents=1)
+
+
+@pytest.fixture(scope="module")
+def every() -> Fleet:
+    return simulate(EVERY)
+
+
+def _struck(fleet: Fleet, kind: str) -> tuple[dict[str, object], pl.DataFrame, pl.DataFrame]:
+    """A label of the kind, the entity's rows within it, and the same minutes as they were expected."""
+    label = fleet.labels.filter(pl.col(KIND) == kind, ~pl.col(ENTITY).str.starts_with(fleet.config.customer_names[-1])).row(0, named=True)
+    keyed = fleet.readings.with_columns(pl.concat_str("customer", "region", separator="/").alias(ENTITY), pl.col("time").alias(AT))
+    near = pl.col(AT).is_between(label[START] - timedelta(hours=1), label[END], closed="left")
+    rows = keyed.filter(pl.col(ENTITY) == label[ENTITY], near).sort(AT)
+    calm = fleet.oracle.filter(pl.col(ENTITY) == label[ENTITY]).pivot(on=TARGET, index=[ENTITY, AT], values=ORACLE).filter(near).sort(AT)
+    return label, rows, calm
+
+
+def test_every_kind_can_be_asked_for(every: Fleet) -> None:
+    assert set(every.labels.get_column(KIND)) == set(EVERY_KIND)
+    with pytest.raises(FleetError, match="no incident of the kind flood"):
+        replace(CONFIG, kinds=("flood",))
+
+
+def test_a_regional_outage_strikes_everybody_who_is_there_on_a_day_without_others(every: Fleet) -> None:
+    regional = every.labels.filter(pl.col(KIND) == "regional")
+    (start,) = regional[START].unique()
+    arrived = [
+        name
+        for name, minute in zip(EVERY.customer_names, EVERY.arrivals, strict=True)
+        if EVERY.start + timedelta(minutes=int(minute)) <= start
+    ]
+    regions = regional[ENTITY].str.split("/").list.last().unique().to_list()
+    assert len(regions) == 1
+    assert sorted(regional[ENTITY].str.split("/").list.first()) == sorted(arrived)
+    assert every.labels.filter(pl.col(START).dt.date() == start.date())[KIND].unique().to_list() == ["regional"]
+
+
+def test_frozen_telemetry_repeats_the_row_before_it_and_then_goes_on(every: Fleet) -> None:
+    label, rows, _ = _struck(every, "flat")
+    within = rows.filter(pl.col(AT) >= label[START]).drop("time", AT)
+    before = rows.filter(pl.col(AT) < label[START]).tail(1).drop("time", AT)
+    told = within.select(pl.col("positions", "query_time", "battery", "cpu").drop_nulls().n_unique())
+    assert within.height >= 30
+    assert set(told.row(0)) == {1}
+    assert within["query_time"].drop_nulls()[0] == before["query_time"][0]
+
+
+def test_a_slow_loss_ends_at_three_tenths_and_nothing_complains(every: Fleet) -> None:
+    label, rows, calm = _struck(every, "volume")
+    share = rows.join(calm, on=AT, suffix="_expected").filter(pl.col(AT) >= label[START])
+    assert (label[END] - label[START]) >= timedelta(minutes=90)  # type: ignore[operator]
+    assert (share["positions"] / share["positions_expected"]).head(10).mean() > 0.85
+    assert (share["positions"] / share["positions_expected"]).tail(10).mean() < 0.4
+    assert (share["query_time"] / share["query_time_expected"]).tail(30).mean() == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_burst_comes_in_storms(every: Fleet) -> None:
+    label, rows, calm = _struck(every, "burst")
+    share = rows.join(calm, on=AT, suffix="_expected").filter(pl.col(AT) >= label[START])
+    minute = (share[AT] - label[START]).dt.total_minutes() % STORM_MINUTES[1]
+    ratio = share["queries"] / share["queries_expected"]
+    assert ratio.filter(minute < STORM_MINUTES[0]).mean() == pytest.approx(2.5, abs=0.3)
+    assert ratio.filter(minute >= STORM_MINUTES[0]).mean() == pytest.approx(1.0, abs=0.1)
+
+
+def test_unsteady_telemetry_swings_and_keeps_its_mean(every: Fleet) -> None:
+    label, rows, calm = _struck(every, "noise")
+    share = rows.join(calm, on=AT, suffix="_expected").filter(pl.col(AT) >= label[START])
+    ratio = share["positions"] / share["positions_expected"]
+    assert ratio.mean() == pytest.approx(1.0, abs=0.2)
+    assert ratio.std() > 0.25
+
+
+def test_newcomers_have_incidents_only_where_they_are_asked_for(every: Fleet) -> None:
+    young = EVERY.customer_names[-1]
+    arrived = EVERY.start + timedelta(minutes=int(EVERY.arrivals[-1]))
+    own = every.labels.filter(pl.col(ENTITY).str.starts_with(young), pl.col(KIND) != "regional")
+    assert own.height > 0
+    assert own.filter(pl.col(START) < arrived).is_empty()
+    assert own.filter(pl.col(START) >= arrived + timedelta(days=EVERY.newcomer_days)).is_empty()
+
+
+def test_a_fleet_of_the_usual_kinds_is_what_it_was_before_there_were_others(fleet: Fleet) -> None:
+    assert simulate(replace(CONFIG, kinds=KINDS, newcomer_incidents=0)).readings.equals(fleet.readings)
 
 
 @pytest.mark.parametrize(("fault", "factor"), [("x100", 100.0), ("x1000", 1000.0), ("x0.001", 0.001)])

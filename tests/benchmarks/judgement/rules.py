@@ -4,7 +4,7 @@ By this procedure, which was fixed before a rule was looked at in a test:
 
     for every customer and region    query time, failed queries: a tenth above the highest value that was held for five minutes in the
                                      learning part; reporting devices: a tenth below the lowest one; each `for: 5m`
-    for all                          the same two upper bounds, the largest of any customer's, for those that have none of their own
+    for all                          the largest of the upper bounds of query time, for those that have none of their own
                                      the share of queries that fail: a tenth above the highest that any entity held for five minutes
                                      queries and positions over ten minutes against yesterday and against the week before: a tenth below
                                      the lowest ratio that any entity held for five minutes, if those of then were more than its quietest
@@ -122,8 +122,8 @@ def _own(row: dict[str, Any], *, keys: tuple[str, ...]) -> list[Rule]:  # Any: a
 
 def _general(bars: pl.DataFrame) -> list[Rule]:
     highest = bars.select(pl.col(*UPPER, SHARE).max()).row(0, named=True)
-    upper = [_rule(f"{alert}ForAnyone", f"{name} > {_digits(highest[name] * (1 + MARGIN))}") for name, alert in UPPER.items()]
-    return [*upper, _rule("LargeShareFails", f"failed_queries / queries > {_digits(highest[SHARE] * (1 + MARGIN))}")]
+    slow = _rule("QueriesAreSlowForAnyone", f"query_time > {_digits(highest['query_time'] * (1 + MARGIN))}")
+    return [slow, _rule("LargeShareFails", f"failed_queries / queries > {_digits(highest[SHARE] * (1 + MARGIN))}")]
 
 
 def _drops(learned: pl.DataFrame) -> list[Rule]:

@@ -117,12 +117,14 @@ class Judgement:
         incidents: INCIDENTS.
         minutes: `entity, at, target, surprise, newcomer, label, wake`, of the minutes that have a surprise.
         thresholds: THRESHOLDS by which it was said.
+        candidate: who said it, with what it learned beside its weights.
         folder: with the rows of lead 1 and the scores, by entity.
     """
 
     incidents: pl.DataFrame
     minutes: pl.DataFrame
     thresholds: pl.DataFrame
+    candidate: Candidate
     folder: Path
 
 
@@ -201,7 +203,13 @@ def judged(told: Weeks, *, candidate: Candidate, parts: pl.DataFrame, folder: Pa
     """The test by the production's own way."""
     panel = panel_of(told, candidate=candidate, parts=parts)
     seen = try_out(candidate, panel=panel, contract=told.contract, into=folder)
-    return Judgement(incidents=seen.incidents, minutes=minutes(told, folder=folder), thresholds=seen.thresholds, folder=folder)
+    return Judgement(
+        incidents=seen.incidents,
+        minutes=minutes(told, folder=folder),
+        thresholds=seen.thresholds,
+        candidate=replace(candidate, views=seen.views),
+        folder=folder,
+    )
 
 
 def minutes(told: Weeks, *, folder: Path) -> pl.DataFrame:
