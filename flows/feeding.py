@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from serving.lending import complete
 from serving.stretches import longest
-from serving.thresholds import complete
 from telemetry.contract import Contract
 from telemetry.panel import Panel
 from telemetry.schema import ENTITY, LEAD, SD, TARGET, THRESHOLD

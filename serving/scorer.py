@@ -17,9 +17,9 @@ from typing import Final
 
 import polars as pl
 
+from serving.lending import complete
 from serving.operator import excused
 from serving.surprise import Z, errors, joint
-from serving.thresholds import complete
 from telemetry.schema import (
     ACTUAL,
     AT,

@@ -7,95 +7,199 @@ All of it is in units of SIGMA, the entity's own training deviation, so that wha
     THRESHOLD   of (entity, target): the z above which a minute is anomalous
     COUNT       minutes it was learned on; 0 marks a threshold that is borrowed (medians over the entities that have their own)
 
-The width of the band around a forecast is therefore THRESHOLD * SD * SIGMA, in the target's own unit.
+The width of the band around a forecast is therefore THRESHOLD * SD * SIGMA, in the target's own unit. By method:
+
+    conformal   the z that is exceeded at the promised rate: first of each entity, moved towards that of the others (`serving.shrinkage`);
+                then all of a target by one factor, so that over all entities together the promised share of the minutes lies above
+    tail        the same z by a fitted law of extreme values, entity by entity, moved likewise; for rates that no calibrate part can show
+    sigma       so many usual errors
+    mean_sd     the mean of z and so many of its deviations more, moved likewise
+    best_f1     the conformal ones, all of a target by one factor, at which labelled minutes are told best; without labels, conformal
 """
 
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from logging import getLogger
+from typing import Final, assert_never
 
 import polars as pl
 
+from serving import tails
+from serving.budget import Spent, spend
+from serving.lending import complete
+from serving.shrinkage import FIRST, LENDS, SECOND, shrunk
 from serving.surprise import ERROR, Z, errors, joint, scales
-from telemetry.schema import (
-    COUNT,
-    ENTITY,
-    LABEL,
-    LEAD,
-    NEWCOMER,
-    SD,
-    TARGET,
-    THRESHOLD,
-    THRESHOLDS,
-    conform,
-)
+from telemetry.schema import AT, COUNT, ENTITY, LABEL, LEAD, NEWCOMER, TARGET, THRESHOLD, THRESHOLDS, conform
 from telemetry.sections import Thresholds
 
 SECONDS_PER_WEEK: Final = 7 * 24 * 3600
+DAY_SECONDS: Final = 24 * 3600
 
 LEAST_THRESHOLD: Final = 1.0
 """An error of the usual size is no anomaly, however quiet the calibrate part was."""
-TAIL_SHARE: Final = 0.02
-DAY_SECONDS: Final = 24 * 3600
-LEAST_TAIL: Final = 10
-"""The tail is extrapolated from this share of the greatest z, but from no fewer than this many (or all, if there are fewer)."""
+KEPT: Final = 2
+"""How many times as many of the greatest z are kept as the tail, or the promised rate, asks for: no entity has just its share of them."""
+_FACTOR: Final = "__factor__"
+_log = getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """What a calibrate part says.
+
+    Attributes:
+        thresholds: THRESHOLDS of every entity, target and lead.
+        spent: what became of the operator's budget; null where there is none.
+    """
+
+    thresholds: pl.DataFrame
+    spent: Spent | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What is kept of some entities' calibrate part.
+
+    Attributes:
+        sds: `entity, target, lead, sd`.
+        bars: as `shrunk` asks for them.
+        peaks: `entity, target, at, z, label`: the greatest unlabelled z of each entity and target, and all labelled ones.
+    """
+
+    sds: pl.DataFrame
+    bars: pl.DataFrame
+    peaks: pl.DataFrame
+
+
+def promised_rate(policy: Thresholds, *, cadence_seconds: int) -> float:
+    """The share of the steps of an entity and target that is promised to lie above its threshold."""
+    return policy.false_alarms_per_week * cadence_seconds / SECONDS_PER_WEEK
 
 
 def calibrate(forecasts: pl.DataFrame | Iterable[pl.DataFrame], *, policy: Thresholds, cadence_seconds: int) -> pl.DataFrame:
-    """THRESHOLDS of every entity, target and lead in `forecasts`.
+    """THRESHOLDS of every entity, target and lead in `forecasts`; see `calibrated`."""
+    return calibrated(forecasts, policy=policy, cadence_seconds=cadence_seconds).thresholds
+
+
+def calibrated(forecasts: pl.DataFrame | Iterable[pl.DataFrame], *, policy: Thresholds, cadence_seconds: int) -> Calibrated:
+    """THRESHOLDS, and what became of the operator's budget.
 
     Args:
         forecasts: FORECASTS of the calibrate part, in one frame or in several of whole entities (`forecasts.tell_each`). Labelled rows
-            teach nothing. A newcomer with a day of its own learns from that: the model forecasts it worse than the others, and it is
-            its own errors that tell how much worse. With less than a day it borrows from the others.
-        policy: the method. "conformal": the threshold that, by exchangeability, is exceeded in `false_alarms_per_week` minutes a week on
-            average; where the calibrate part is too short to show that quantile, its tail is extrapolated. "sigma": `sigmas`.
+            teach nothing but `best_f1`. A newcomer with a day of its own learns from that: the model forecasts it worse than the others,
+            and it is its own errors that tell how much worse. With less than a day it borrows from the others.
+        policy: the method, its promise, and the budget, if any: all thresholds are then moved by one factor more.
         cadence_seconds: length of a step.
+
+    Raises:
+        ValueError: an entity is in several frames.
     """
-    rate = policy.false_alarms_per_week * cadence_seconds / SECONDS_PER_WEEK
-    threshold = pl.lit(policy.sigmas) if policy.method == "sigma" else _conformal(rate=rate)
     entities: list[str] = []
-    own = [pl.DataFrame(schema=THRESHOLDS)]
+    seen = []
     for frame in (forecasts,) if isinstance(forecasts, pl.DataFrame) else forecasts:
         entities += frame.get_column(ENTITY).unique().to_list()
-        own.append(_own(frame, threshold=threshold, day_steps=DAY_SECONDS // cadence_seconds))
+        seen.append(_see(frame, policy=policy, cadence_seconds=cadence_seconds))
     if len(set(entities)) < len(entities):
         raise ValueError("an entity's rows are spread over several frames; give calibrate whole entities")
-    return complete(pl.concat(own), entities=entities)
+    if not any(each.bars.height for each in seen):
+        return Calibrated(thresholds=pl.DataFrame(schema=THRESHOLDS), spent=None)
+    peaks = pl.concat([each.peaks for each in seen])
+    bars = _levelled(shrunk(pl.concat([each.bars for each in seen])), peaks=peaks, policy=policy, cadence_seconds=cadence_seconds)
+    bars = bars.with_columns(pl.col(THRESHOLD).clip(lower_bound=LEAST_THRESHOLD))
+    spent = None
+    if policy.budget is not None:
+        normal = peaks.filter(~pl.col(LABEL))
+        spent = spend(policy.budget, peaks=normal, bars=bars, policy=policy, cadence_seconds=cadence_seconds, least=LEAST_THRESHOLD)
+        bars = bars.with_columns((pl.col(THRESHOLD) * spent.factor).clip(lower_bound=LEAST_THRESHOLD))
+    own = pl.concat([each.sds for each in seen]).join(bars.select(ENTITY, TARGET, THRESHOLD, COUNT), on=[ENTITY, TARGET])
+    return Calibrated(thresholds=complete(conform(own, THRESHOLDS, name="thresholds"), entities=entities), spent=spent)
 
 
-def _own(forecasts: pl.DataFrame, *, threshold: pl.Expr, day_steps: int) -> pl.DataFrame:
-    """THRESHOLDS of the entities that have rows to learn from."""
-    known = errors(forecasts.filter(~pl.col(LABEL))).filter(pl.col(ERROR).is_not_null())
-    learned = known.filter(~pl.col(NEWCOMER) | (pl.len().over(ENTITY, TARGET, LEAD) >= day_steps))
-    sds = scales(learned)
-    z = joint(learned, thresholds=sds)
-    bars = z.group_by(ENTITY, TARGET).agg(threshold.alias(THRESHOLD), pl.len().cast(pl.Int64).alias(COUNT))
-    return conform(sds.join(bars, on=[ENTITY, TARGET]), THRESHOLDS, name="thresholds")
+def _see(forecasts: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -> _Seen:
+    """What is kept of the entities that have rows to learn from."""
+    known = errors(forecasts).filter(pl.col(ERROR).is_not_null())
+    series = (ENTITY, TARGET, LEAD)
+    enough = (~pl.col(LABEL)).sum().over(series) >= DAY_SECONDS // cadence_seconds
+    taken = known.filter(~pl.col(NEWCOMER) | enough)
+    sds = scales(taken.filter(~pl.col(LABEL)))
+    z = joint(taken, thresholds=sds).filter(pl.col(Z).is_not_null()).select(ENTITY, TARGET, AT, NEWCOMER, LABEL, Z)
+    early = (pl.int_range(pl.len()) * 2 < pl.len()).over(ENTITY, TARGET).alias(FIRST)
+    normal = z.filter(~pl.col(LABEL)).with_columns(early).sort(Z, descending=True)
+    rate = promised_rate(policy, cadence_seconds=cadence_seconds)
+    kept = (pl.len() * min(1.0, KEPT * max(rate, tails.TAIL_SHARE))).ceil().clip(lower_bound=tails.LEAST_TAIL)
+    highest = normal.filter((pl.int_range(pl.len()) < kept).over(ENTITY, TARGET))
+    peaks = pl.concat([highest.drop(FIRST), z.filter(LABEL)]).drop(NEWCOMER)
+    return _Seen(sds=sds, bars=_bars(normal, bar=_bar(policy, rate=rate)), peaks=peaks)
 
 
-def complete(thresholds: pl.DataFrame, *, entities: Iterable[str]) -> pl.DataFrame:
-    """`thresholds`, and borrowed ones (COUNT 0) wherever one of `entities` lacks its own: the medians over those who have theirs."""
-    own = thresholds.filter(pl.col(COUNT) > 0)
-    medians = own.group_by(TARGET, LEAD).agg(pl.col(SD, THRESHOLD).median())
-    every = pl.DataFrame({ENTITY: pl.Series(list(entities), dtype=pl.String)}).unique().join(medians, how="cross")
-    borrowed = every.join(thresholds, on=[ENTITY, TARGET, LEAD], how="anti").with_columns(pl.lit(0, dtype=pl.Int64).alias(COUNT))
-    whole = pl.concat([thresholds, borrowed.select(list(THRESHOLDS))]).sort(ENTITY, TARGET, LEAD)
-    return conform(whole, THRESHOLDS, name="thresholds")
+def _bars(normal: pl.DataFrame, *, bar: pl.Expr) -> pl.DataFrame:
+    """What `shrunk` asks for, of unlabelled minutes from the greatest z to the least."""
+    series = (ENTITY, TARGET)
+    count, lends = pl.len().cast(pl.Int64).alias(COUNT), (~pl.col(NEWCOMER).any()).alias(LENDS)
+    bars = normal.group_by(series, maintain_order=True).agg(bar.alias(THRESHOLD), count, lends)
+    for name, half in ((FIRST, pl.col(FIRST)), (SECOND, ~pl.col(FIRST))):
+        told = normal.filter(half).group_by(series, maintain_order=True).agg(bar.alias(name))
+        bars = bars.join(told, on=series, how="left", maintain_order="left")
+    return bars
 
 
-def _conformal(*, rate: float) -> pl.Expr:
-    """The z that a further minute exceeds with probability `rate`.
+def _bar(policy: Thresholds, *, rate: float) -> pl.Expr:
+    """The threshold of one group of z, positive."""
+    match policy.method:
+        case "conformal" | "best_f1":
+            bar = tails.conformal(rate=rate)
+        case "tail":
+            bar = tails.fitted(rate=rate)
+        case "sigma":
+            bar = pl.lit(policy.sigmas)
+        case "mean_sd":
+            bar = pl.col(Z).mean() + policy.sigmas * pl.col(Z).std().fill_null(0.0)
+        case _:
+            assert_never(policy.method)
+    return bar.clip(lower_bound=LEAST_THRESHOLD)
 
-    With n calibrate minutes it is the ceil((n + 1) (1 - rate))-th smallest z (Vovk, Gammerman and Shafer, Algorithmic Learning in a
-    Random World, 2005, ch. 4). Where that rank is beyond n, the excess over the tail's foot u is taken as exponential with the mean
-    that was seen (the Pickands limit with shape 0): u + mean excess * ln(share of the tail / rate), and no less than the greatest z.
+
+def _levelled(bars: pl.DataFrame, *, peaks: pl.DataFrame, policy: Thresholds, cadence_seconds: int) -> pl.DataFrame:
+    """`bars` of each target moved by one factor: to the promised share of all its minutes, or to where labels are told best."""
+    if policy.method not in ("conformal", "best_f1"):
+        return bars
+    factor = _to_the_promise(bars, peaks=peaks, rate=promised_rate(policy, cadence_seconds=cadence_seconds))
+    level = _times(bars, factor)
+    if policy.method == "conformal":
+        return level
+    labelled = peaks.filter(pl.col(LABEL).any().over(ENTITY, TARGET))
+    if labelled.is_empty():
+        _log.warning("no minute of the calibrate part is labelled: the thresholds are conformal, not of the best F1")
+        return level
+    return _times(level, _to_the_labels(level, peaks=labelled))
+
+
+def _to_the_promise(bars: pl.DataFrame, *, peaks: pl.DataFrame, rate: float) -> pl.DataFrame:
+    """`target, factor`: the conformal quantile of z / bar over all entities of a target (Lei et al., Distribution-Free Predictive Inference
+    for Regression, 2018, sec. 5.2: scores that are divided by each one's own scale).
+
+    Bars on the floor are left out: their minutes are quieter than promised, and nobody else shall be louder for it.
     """
-    n = pl.len()
-    rank = ((n + 1) * (1 - rate)).ceil().cast(pl.Int64)
-    falling = pl.col(Z).sort(descending=True, nulls_last=True)
-    seen = falling.get((n.cast(pl.Int64) - rank).clip(lower_bound=0))
-    tail = pl.max_horizontal((n * TAIL_SHARE).ceil(), pl.min_horizontal(pl.lit(LEAST_TAIL), n)).cast(pl.Int64)
-    foot = falling.get(pl.min_horizontal(tail, n.cast(pl.Int64) - 1))
-    excess = falling.head(tail).mean() - foot
-    beyond = pl.max_horizontal(foot + excess * (tail / n / rate).log(), falling.first())
-    return pl.when(rank > n).then(beyond).otherwise(seen).clip(lower_bound=LEAST_THRESHOLD)
+    asked = bars.filter(LENDS) if bars.get_column(LENDS).any() else bars
+    asked = asked.filter(pl.col(THRESHOLD) > LEAST_THRESHOLD).with_columns(pl.col(COUNT).sum().over(TARGET))
+    pooled = _over_bars(asked, peaks=peaks.filter(~pl.col(LABEL)))
+    return pooled.group_by(TARGET, maintain_order=True).agg(tails.conformal(rate=rate, count=pl.col(COUNT).first()).alias(_FACTOR))
+
+
+def _to_the_labels(bars: pl.DataFrame, *, peaks: pl.DataFrame) -> pl.DataFrame:
+    """`target, factor`: that of the greatest F1 of labelled minutes, of those with `peaks`."""
+    hit = pl.col(LABEL).cum_sum()
+    f1 = 2 * hit / (pl.int_range(1, pl.len() + 1) + pl.col(LABEL).sum())
+    best, next_ = pl.col(Z).get(f1.arg_max()), pl.col(Z).get((f1.arg_max() + 1).clip(upper_bound=pl.len() - 1))
+    return _over_bars(bars, peaks=peaks).group_by(TARGET, maintain_order=True).agg(((best + next_) / 2).alias(_FACTOR))
+
+
+def _over_bars(bars: pl.DataFrame, *, peaks: pl.DataFrame) -> pl.DataFrame:
+    """`peaks` with z as a multiple of the bar, the greatest first, and COUNT."""
+    told = peaks.join(bars.select(ENTITY, TARGET, THRESHOLD, COUNT), on=[ENTITY, TARGET])
+    return told.with_columns(pl.col(Z) / pl.col(THRESHOLD)).sort(Z, descending=True)
+
+
+def _times(bars: pl.DataFrame, factor: pl.DataFrame) -> pl.DataFrame:
+    moved = pl.col(THRESHOLD) * pl.col(_FACTOR).fill_null(1.0)
+    return bars.join(factor, on=TARGET, how="left", maintain_order="left").with_columns(moved.alias(THRESHOLD)).drop(_FACTOR)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.lending import complete
 from serving.surprise import LEAST_SD, Z, errors, joint
-from serving.thresholds import LEAST_THRESHOLD, calibrate, complete
+from serving.thresholds import LEAST_THRESHOLD, calibrate
 from telemetry.schema import AT, COUNT, ENTITY, FORECAST, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS
 from telemetry.sections import Thresholds
 
@@ -155,3 +156,59 @@ def test_a_newcomer_with_a_day_of_its_own_learns_from_it(forecasts_of: Forecasts
     assert found["new"][COUNT] == 1440
     assert found["new"][SD] > 2 * found["old"][SD]
     assert found["young"][COUNT] == 0
+
+
+def test_one_factor_brings_all_entities_of_a_target_to_the_promise(forecasts_of: ForecastsOf) -> None:
+    """Bounded noise: a law of extreme values is wrong about it, and each entity alone is too short to show the rate."""
+    told = [forecasts_of(np.random.default_rng(seed).uniform(-1, 1, 2000).tolist(), entity=f"e{seed}") for seed in range(12)]
+    policy = Thresholds(false_alarms_per_week=4.0)
+    found = calibrate(told, policy=policy, cadence_seconds=60)
+    above = 0
+    for seed in range(12):
+        bar = found.row(by_predicate=pl.col(ENTITY) == f"e{seed}", named=True)
+        later = np.abs(np.random.default_rng(100 + seed).uniform(-1, 1, 20 * WEEK))
+        above += int((later > bar[SD] * bar[THRESHOLD]).sum())
+    assert 0.5 < above / (12 * 20 * 4.0) < 1.6
+
+
+@pytest.mark.parametrize("method", ["conformal", "tail"])
+def test_exchangeable_minutes_realise_the_promise(forecasts_of: ForecastsOf, method: str) -> None:
+    told = [forecasts_of(noise(4000, seed=seed, scale=1 + seed / 4), entity=f"e{seed}") for seed in range(8)]
+    policy = Thresholds.model_validate({"method": method, "false_alarms_per_week": 20.0})
+    found = calibrate(told, policy=policy, cadence_seconds=60)
+    above = [
+        (np.abs(noise(10 * WEEK, seed=50 + seed, scale=1 + seed / 4)) > sd * bar).mean()
+        for seed, (sd, bar) in enumerate(found.select(SD, THRESHOLD).iter_rows())
+    ]
+    assert np.mean(above) * WEEK == pytest.approx(20.0, rel=0.25)
+
+
+@pytest.mark.parametrize("method", ["conformal", "tail", "sigma", "mean_sd", "best_f1"])
+def test_no_method_calls_the_usual_error_an_anomaly(forecasts_of: ForecastsOf, method: str) -> None:
+    policy = Thresholds.model_validate({"method": method, "false_alarms_per_week": 5000.0, "sigmas": 0.01})
+    found = calibrate([forecasts_of(noise(300), entity=name) for name in "abcd"], policy=policy, cadence_seconds=60)
+    assert (found.get_column(THRESHOLD) >= LEAST_THRESHOLD).all()
+
+
+def test_mean_and_deviations_are_those_of_z(forecasts_of: ForecastsOf) -> None:
+    found = calibrate(forecasts_of(noise(3000)), policy=Thresholds(method="mean_sd", sigmas=3.0), cadence_seconds=60)
+    z = np.abs(noise(3000)) / found.get_column(SD).item()
+    assert found.get_column(THRESHOLD).item() == pytest.approx(z.mean() + 3 * z.std(ddof=1), rel=1e-5)
+
+
+def test_labels_choose_the_threshold_that_tells_them_best(forecasts_of: ForecastsOf) -> None:
+    quiet = forecasts_of(np.random.default_rng(0).uniform(-1, 1, 2000).tolist())
+    loud = forecasts_of([5.0] * 40, label=True).with_columns(pl.col(AT) + timedelta(days=9))
+    spikes = forecasts_of([3.0] * 4).with_columns(pl.col(AT) + timedelta(days=8))  # false alarms of the promise, which labels forbid
+    told = pl.concat([quiet, spikes, loud])
+    promise = Thresholds(false_alarms_per_week=100.0)
+    found = calibrate(told, policy=promise.model_copy(update={"method": "best_f1"}), cadence_seconds=60).row(0, named=True)
+    kept = calibrate(told, policy=promise, cadence_seconds=60).row(0, named=True)
+    assert kept[THRESHOLD] * kept[SD] < 3.0 < found[THRESHOLD] * found[SD] < 5.0
+
+
+def test_without_labels_the_best_f1_is_conformal_and_says_so(forecasts_of: ForecastsOf, caplog: pytest.LogCaptureFixture) -> None:
+    told = forecasts_of(noise(300))
+    found = calibrate(told, policy=Thresholds(method="best_f1"), cadence_seconds=60)
+    assert found.equals(calibrate(told, policy=POLICY, cadence_seconds=60))
+    assert "no minute of the calibrate part is labelled" in caplog.text

@@ -1,0 +1,120 @@
+"""The alert budget: the one factor on all thresholds at which as many incidents open as an operator can look at.
+
+How often incidents open is counted on the calibrate part, with the very rule that opens them live. Where the budget is less than what so
+short a part can show, the count is extrapolated: it falls about as a power of the factor, as the tails do.
+
+Only surprises count: nobody is told less of a silence by a higher threshold.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from serving.incidents import SILENCE, open_incidents
+from serving.surprise import Z
+from telemetry.schema import ACTUAL, AT, COUNT, ENTITY, FORECAST, RELEASE, SCORES, SURPRISE, TARGET, THRESHOLD, VERDICT
+from telemetry.sections import Budget, Thresholds
+
+SHIFT_HOURS: Final = 8
+WEEK_HOURS: Final = 7 * 24
+LEAST_FACTOR: Final = 0.25
+GREATEST_FACTOR: Final = 64.0
+HALVINGS: Final = 14
+"""Of that range, on a logarithmic scale: the factor is found to one part in 3000."""
+SHOWN: Final = 10
+"""Fewer incidents are too few to count by: their number is extrapolated from this many and from `DEEPER` times as many."""
+DEEPER: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A budget, and what the calibrate part makes of it.
+
+    Attributes:
+        per: what it is told of: "customer_week" or "shift".
+        promised: incidents per that.
+        realised: the same as the calibrate part has it, with the factor.
+        factor: by which all thresholds are multiplied.
+        units: how many customer-weeks, or shifts, were looked at.
+        rests_on: incidents that were counted in order to find the factor: it is known no better than 1 / sqrt of that.
+        extrapolated: whether the calibrate part is too short to show so few incidents.
+    """
+
+    per: str
+    promised: float
+    realised: float
+    factor: float
+    units: float
+    rests_on: int
+    extrapolated: bool
+
+
+def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Thresholds, cadence_seconds: int, least: float) -> Spent:
+    """The factor at which the budget is spent, and no more.
+
+    Args:
+        budget: what the operator can look at.
+        peaks: `entity, target, at, z`, the greatest z of the calibrate part.
+        bars: `entity, target, threshold, count`; COUNT tells how long each was watched.
+        policy: when an incident opens.
+        cadence_seconds: length of a step.
+        least: no threshold is lower.
+    """
+    over = peaks.join(bars.select(ENTITY, TARGET, THRESHOLD), on=[ENTITY, TARGET])
+
+    def opened(factor: float) -> int:
+        ratio = pl.col(Z) / (pl.col(THRESHOLD) * factor).clip(lower_bound=least)
+        return count(over.select(ENTITY, AT, TARGET, ratio.alias(SURPRISE)), policy=policy, cadence_seconds=cadence_seconds)
+
+    units = watched(bars, per=budget.per, cadence_seconds=cadence_seconds)
+    asked = budget.incidents * units
+    factor = _where(opened, wanted=max(asked, SHOWN))
+    if extrapolated := asked < SHOWN:
+        factor *= _further(opened, near=factor, wanted=asked)
+    return Spent(
+        per=budget.per,
+        promised=budget.incidents,
+        realised=opened(factor) / units if units else 0.0,
+        factor=factor,
+        units=units,
+        rests_on=round(max(asked, SHOWN)),
+        extrapolated=extrapolated,
+    )
+
+
+def count(surprises: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -> int:
+    """How many incidents `entity, at, target, surprise` open, silences apart; rows that are not above 1 may be left out."""
+    rows = surprises.filter(pl.col(SURPRISE) > 1)
+    empty = pl.lit(None, dtype=pl.Float64)
+    told = rows.with_columns(empty.alias(ACTUAL), empty.alias(FORECAST), pl.lit("").alias(VERDICT), pl.lit("").alias(RELEASE))
+    incidents = open_incidents(told.select(list(SCORES)), policy=policy, cadence_seconds=cadence_seconds)
+    return incidents.filter(pl.col(TARGET) != SILENCE).height
+
+
+def watched(bars: pl.DataFrame, *, per: str, cadence_seconds: int) -> float:
+    """How many customer-weeks, or shifts, `entity, target, count` stand for; the customer is the first key of the entity."""
+    steps = bars.group_by(pl.col(ENTITY).str.split("/").list.first()).agg(pl.col(COUNT).max()).get_column(COUNT)
+    weeks = float(steps.sum()) * cadence_seconds / (WEEK_HOURS * 3600)
+    shifts = float(pl.Series(steps).max() or 0) * cadence_seconds / (SHIFT_HOURS * 3600)  # type: ignore[arg-type]
+    return weeks if per == "customer_week" else shifts
+
+
+def _where(opened: Callable[[float], int], *, wanted: float) -> float:
+    """The least factor at which no more than `wanted` incidents open, by halving."""
+    low, high = math.log(LEAST_FACTOR), math.log(GREATEST_FACTOR)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if opened(math.exp(middle)) > wanted else (low, middle)
+    return math.exp(high)
+
+
+def _further(opened: Callable[[float], int], *, near: float, wanted: float) -> float:
+    """How many times `near` the factor is at which `wanted` incidents open, fewer than `SHOWN`."""
+    many, few = opened(before := _where(opened, wanted=SHOWN * DEEPER)), opened(near)
+    if not 0 < few < many:
+        return 1.0
+    fall = math.log(many / few) / math.log(near / before)
+    return math.exp(math.log(few / wanted) / fall)
