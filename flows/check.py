@@ -20,12 +20,13 @@ from flows.runs import Run, address, begin
 from flows.settings import Settings
 from serving.release import load
 from telemetry import contract as contracts
+from telemetry import maintenance
 from telemetry.archive import canonical, settled
 from telemetry.contract import Contract
 from telemetry.grid import READINGS
 from telemetry.lake import Lake
 from telemetry.masks import masked
-from telemetry.schema import AT, ENTITY, REVISION
+from telemetry.schema import AT, ENTITY, OBSERVED, REVISION
 from validation import verdict
 from validation.advice import advice_of
 from validation.findings import CheckReport, DataCheckFailed, Finding
@@ -35,6 +36,8 @@ DRAWN: Final = 4
 """How many findings are drawn."""
 QUARANTINED: Final = "quarantined"
 """The exhibit of what the run leaves out, SPANS of `telemetry.masks`; there is none where it takes all."""
+MAINTENANCE: Final = "maintenance"
+"""The exhibit of who was worked on, PERIODS of `telemetry.maintenance`, which are left out too; there is none where nobody was."""
 
 
 @task(name="check raw grid", **ONCE)
@@ -59,12 +62,14 @@ def check_grid(*, contract: str, folder: str, until: datetime | None = None, rel
     if release is not None:
         declared, changed = _of_release(release, settings=settings)
     lake = lake_of(declared, settings=settings)
-    grid = lake.grid(contract=declared, until=until).collect(engine="in-memory").lazy()  # read once for all that look at it
+    told = lake.grid(contract=declared, until=until).collect(engine="in-memory").lazy()  # read once for all that look at it
+    worked_on = maintenance.of_grid(lake, told)
+    grid = masked(told, spans=maintenance.spans(worked_on, parameters=declared.names))
     readings = counters_told(lake, contract=declared, until=until)
     report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid", readings=readings)
     docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))
-    _leave_out(verdict.spans(report.findings, grid=grid, contract=declared), folder=Path(folder))
+    _leave_out(verdict.spans(report.findings, grid=grid, contract=declared), worked_on=worked_on, folder=Path(folder))
     drifted = profiles.keep(lake, grid=grid, contract=declared, folder=Path(folder), at=datetime.now(UTC), settings=settings)
     return replace(report, findings=(*report.findings, *changed, *drifted))
 
@@ -110,17 +115,26 @@ def _leave(report: CheckReport, *, grid: pl.LazyFrame, folder: Path) -> None:
         pl.concat(drawn).sort(FINDING, AT).collect().write_parquet(folder / "data" / f"{FINDING_SERIES}.parquet")
 
 
-def _leave_out(spans: pl.DataFrame, *, folder: Path) -> None:
+def _leave_out(spans: pl.DataFrame, *, worked_on: pl.DataFrame, folder: Path) -> None:
     """Write down what this run must not believe."""
-    if spans.height:
-        path_of(folder, name=QUARANTINED).parent.mkdir(exist_ok=True)
-        spans.write_parquet(path_of(folder, name=QUARANTINED))
+    for name, frame in ((QUARANTINED, spans), (MAINTENANCE, worked_on)):
+        if frame.height:
+            path_of(folder, name=name).parent.mkdir(exist_ok=True)
+            frame.write_parquet(path_of(folder, name=name))
 
 
 def believed(grid: pl.LazyFrame, *, folder: str | Path) -> pl.LazyFrame:
-    """`grid` without what the check of this run has quarantined: null there, as if it had not been observed."""
-    spans = read(Path(folder), name=QUARANTINED)
-    return grid if spans is None else masked(grid, spans=spans)
+    """`grid` without what the check of this run has quarantined, or what was told in maintenance: null, as if it had not been observed."""
+    spans, worked_on = read(Path(folder), name=QUARANTINED), maintained(folder)
+    names = tuple(name for name in grid.collect_schema().names() if name not in (ENTITY, AT, OBSERVED))
+    parts = [maintenance.spans(worked_on, parameters=names), *([] if spans is None else [spans])]
+    return masked(grid, spans=pl.concat(parts))
+
+
+def maintained(folder: str | Path) -> pl.DataFrame:
+    """PERIODS of `telemetry.maintenance`, as they were when this run checked its telemetry."""
+    told = read(Path(folder), name=MAINTENANCE)
+    return maintenance.empty() if told is None else told
 
 
 def check_stage(run: Run, *, contract: str, until: datetime | None = None, release: str | None = None) -> CheckReport:

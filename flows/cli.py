@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_backtest, cli_lake, cli_quarantine, cli_shadow, cli_suspensions, cli_sweep, cli_train
+from flows import cli_backtest, cli_lake, cli_maintenance, cli_quarantine, cli_shadow, cli_suspensions, cli_sweep, cli_train
 from flows.cli_train import StartOption
 from flows.commands import ContractOption, JsonOption, LabelsOption, SourceOption, guarded, run, tell, text_of
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_quarantine.app)
 app.add_typer(cli_suspensions.app)
+app.add_typer(cli_maintenance.app)
 app.add_typer(cli_lake.app)
 app.add_typer(cli_sweep.app)
 app.add_typer(cli_train.app)

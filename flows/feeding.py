@@ -1,7 +1,9 @@
 """Feeding: the guard that a release's thresholds make, and a release run over a panel under it (see `models.guard`)."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from telemetry.schema import ENTITY, LEAD, SD, TARGET, THRESHOLD
 if TYPE_CHECKING:
     from models.guard import Guard
 
+logger = logging.getLogger(__name__)
 _ROW: Final = "__row__"
 _LEAD: Final = "__lead__"
 _COLUMN: Final = "__column__"
@@ -92,6 +95,28 @@ def run(
         guard=guard,
     )
     return Fed(forecasts=told.forecasts, open=told.open, accepted=told.accepted)
+
+
+def tell_accepted(fed: Fed, *, panel: Panel, start: int, since: datetime, until: datetime, contract: Contract) -> None:
+    """Log whose level is taken for normal from when on, of the steps from `since` to `until`.
+
+    Args:
+        fed: what was fed.
+        panel: over which; `start` is its step that is the first of `fed`.
+        start: see `panel`.
+        since: first instant.
+        until: end, exclusive.
+        contract: that the forecasts are made by.
+    """
+    for entity, step in np.argwhere(fed.accepted):
+        at = datetime.fromtimestamp(panel.start_us / 1_000_000 + int(start + step) * panel.cadence_seconds, UTC)
+        if since <= at < until:
+            logger.warning(
+                "%s was in an incident for %g hours at %s UTC: its level is taken for normal from then on (thresholds.accept_hours)",
+                panel.entities[entity],
+                contract.thresholds.accept_hours,
+                f"{at:%Y-%m-%d %H:%M}",
+            )
 
 
 def _places(names: Sequence[str], *, name: str, place: str) -> pl.DataFrame:

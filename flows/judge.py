@@ -10,6 +10,7 @@ from prefect import task
 
 from flows.artifacts import tell_table
 from flows.blocks import percent
+from flows.check import maintained
 from flows.excerpts import excerpts
 from flows.injected import Trial, trial
 from flows.lakes import labels_of, lake_of
@@ -76,7 +77,7 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
     lake = lake_of(declared, settings=settings)
     panel = panels.load(work(folder) / "panel")
     candidate = candidate_of(folder)
-    seen = try_out(candidate, panel=panel, contract=declared, into=work(folder) / "candidate")
+    seen = try_out(candidate, panel=panel, contract=declared, into=work(folder) / "candidate", worked_on=maintained(folder))
     seen.thresholds.write_parquet(work(folder) / "thresholds.parquet")
     if seen.views is not None:
         (work(folder) / VIEWS_FILE).write_bytes(seen.views.to_bytes())
@@ -130,7 +131,7 @@ def _pca(panel: Panel, *, ranks: pl.DataFrame) -> pl.DataFrame:
     """The linear baseline's score for the same minutes: PCA fitted on the training part."""
     from models.baselines import pca_score
 
-    scores = pca_score(panel.values, observed=panel.observed, fit=(panel.part == Part.TRAIN) & ~panel.newcomer & ~panel.incident)
+    scores = pca_score(panel.values, observed=panel.observed, fit=(panel.part == Part.TRAIN) & ~panel.newcomer & ~panel.hidden)
     step_us = panel.cadence_seconds * 1_000_000
     frames = [
         rows.with_columns(

@@ -43,6 +43,7 @@ def without_test(panel: Panel) -> Panel:
         newcomer=panel.newcomer[:, :stop],
         part=part,
         incident=panel.incident[:, :stop],
+        unconfirmed=panel.unconfirmed[:, :stop],
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from flows.check import believed
+from flows.check import believed, maintained
 from flows.feeding import guard_of
 from flows.feeding import run as run_guarded
 from flows.prepare import build, work
@@ -19,6 +19,7 @@ from flows.settings import Settings
 from serving import ledger
 from serving.forecasts import tell_each
 from serving.incidents import match, open_incidents
+from serving.maintenance import silences
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
 from serving.stretches import context
@@ -112,7 +113,15 @@ def forecasts_of(candidate: Candidate, *, panel: Panel, start: int = 0) -> NDArr
     return forecast(panel, network=candidate.network, weights=candidate.weights, start=start, stop=panel.steps, entity_index=index)
 
 
-def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Path, thresholds: pl.DataFrame | None = None) -> Seen:
+def try_out(
+    candidate: Candidate,
+    *,
+    panel: Panel,
+    contract: Contract,
+    into: Path,
+    thresholds: pl.DataFrame | None = None,
+    worked_on: pl.DataFrame | None = None,
+) -> Seen:
     """The candidate over the panel's test part, one entity after the other, so that memory stays small.
 
     Args:
@@ -121,6 +130,7 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
         contract: when an incident opens and closes.
         into: folder in which the rows of lead 1 and the scores are left, by entity.
         thresholds: THRESHOLDS to judge by; learned on the panel's calibrate part if there are none yet.
+        worked_on: PERIODS of `telemetry.maintenance`, in which nobody's silence is an incident.
     """
     scaled = forecasts_of(candidate, panel=panel)
     leads, policy = candidate.network.leads, contract.thresholds
@@ -133,6 +143,8 @@ def try_out(candidate: Candidate, *, panel: Panel, contract: Contract, into: Pat
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract)
     rows = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
     incidents, ranks = judged(rows, thresholds=thresholds, panel=panel, contract=contract, into=into)
+    if worked_on is not None:
+        incidents = silences(incidents, told=worked_on, policy=policy, cadence=contract.time.cadence)
     finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
     return Seen(thresholds=thresholds, views=views, incidents=incidents, ranks=ranks, finite=finite)
 
@@ -208,7 +220,8 @@ def champion(
     grid = believed(lake.grid(contract=learned, until=until), folder=folder)
     panel = build(grid, lake=lake, contract=learned, scales=release.scales, parts=parts)
     into = work(folder) / "champion"
-    seen = try_out(released(release), panel=panel, contract=contract, into=into, thresholds=release.thresholds)
+    worked_on = maintained(folder)
+    seen = try_out(released(release), panel=panel, contract=contract, into=into, thresholds=release.thresholds, worked_on=worked_on)
     sigma = sigmas.select(ENTITY, pl.col(PARAMETER).alias(TARGET), pl.col(SD).cast(pl.Float32).alias(SIGMA))
     rows = pl.scan_parquet(into / "lead1" / "*.parquet").drop(SIGMA).join(sigma.lazy(), on=[ENTITY, TARGET])
     metrics = measure(rows, block_minutes=contract.gate.block_minutes).metrics

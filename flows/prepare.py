@@ -16,6 +16,7 @@ from flows.lakes import lake_of
 from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
+from flows.unconfirmed import unconfirmed as incidents_of_releases
 from serving import ledger
 from serving.release import load
 from telemetry import contract as contracts
@@ -71,7 +72,8 @@ def prepare_panel(*, contract: str, folder: str, until: datetime | None = None, 
     parts = windows.cuts(grid, contract=declared)
     entities = lake.read("entities", schema=ENTITIES).collect()
     told = scaling.fit(grid, contract=declared, entities=entities, cuts=parts) if scales is None else pl.read_parquet(scales)
-    panel = build(grid, lake=lake, contract=declared, scales=told, parts=parts)
+    hidden = incidents_of_releases(lake, parts=parts, contract=declared)
+    panel = build(grid, lake=lake, contract=declared, scales=told, parts=parts, unconfirmed=hidden)
     stale = scales_in_force(lake, settings=settings) if scales is None else None
     report = _checked(panel, scales=told, grid=grid, entities=entities, contract=declared, folder=folder, refit=scales is None, stale=stale)
     panels.save(panel, folder=work(folder) / "panel")
@@ -90,8 +92,16 @@ def scales_in_force(lake: Lake, *, settings: Settings) -> pl.DataFrame | None:
         return None
 
 
-def build(grid: pl.LazyFrame, *, lake: Lake, contract: Contract, scales: pl.DataFrame, parts: pl.DataFrame | None) -> Panel:
-    """The panel of a grid with what the lake knows of its entities and labels."""
+def build(
+    grid: pl.LazyFrame,
+    *,
+    lake: Lake,
+    contract: Contract,
+    scales: pl.DataFrame,
+    parts: pl.DataFrame | None,
+    unconfirmed: pl.DataFrame | None = None,
+) -> Panel:
+    """The panel of a grid with what the lake knows of its entities and labels; `unconfirmed` as `flows.unconfirmed` tells it."""
     return windows.panel(
         grid,
         contract=contract,
@@ -99,6 +109,7 @@ def build(grid: pl.LazyFrame, *, lake: Lake, contract: Contract, scales: pl.Data
         entities=lake.read("entities", schema=ENTITIES).collect(),
         labels=lake.read("labels", schema=LABELS).collect(),
         parts=parts,
+        unconfirmed=unconfirmed,
     )
 
 

@@ -6,22 +6,22 @@ suspended (see `flows.suspensions`) and what cannot be is told first and is not 
 should be, and how far all this went is noted last, so that a kill in between costs time and nothing else.
 """
 
-import logging
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-import numpy as np
 import polars as pl
 
-from flows.feeding import Fed, guard_of
+from flows.feeding import guard_of, tell_accepted
 from flows.feeding import run as run_guarded
+from flows.maintained import Maintained, maintain, note
 from flows.parallel_test import Candidate, released
 from flows.prepare import build, work
 from flows.suspensions import hold, impossible, together
 from serving.forecasts import tell
 from serving.incidents import open_incidents
+from serving.maintenance import covered, excused, silences
 from serving.release import Release
 from serving.scorer import coverage, withheld
 from serving.scorer import score as judge_minutes
@@ -45,7 +45,6 @@ from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError
 from telemetry.lake import Lake
 from telemetry.masks import masked, possible
-from telemetry.panel import Panel
 from telemetry.presence import newcomers, watched
 from telemetry.revisions import Span, as_of, changed, replace
 from telemetry.schema import (
@@ -66,7 +65,6 @@ from telemetry.schema import (
 from telemetry.tables import DAY
 from telemetry.watermarks import complete_until, slowest
 
-logger = logging.getLogger(__name__)
 FORGOTTEN: Final = timedelta(days=7)
 """Where nobody can tell any more what became of the grid since the last scoring, everything of so long before it is scored anew."""
 _BEFORE: Final = "__before__"
@@ -107,6 +105,7 @@ class _Job:
         late: how many of the grid's rows they are made of.
         waits_for: as in `Advanced`.
         suspended: SUSPENSIONS, what is not believed.
+        worked_on: who was in maintenance when.
         impossible: what cannot be, as it is found.
     """
 
@@ -122,6 +121,7 @@ class _Job:
     late: int
     waits_for: str | None
     suspended: pl.DataFrame
+    worked_on: Maintained
     folder: str
     impossible: list[pl.DataFrame] = field(default_factory=list)
 
@@ -156,6 +156,7 @@ def advance(lake: Lake, *, release: Release, contract: Contract, folder: str, no
     _cover_anew(job)
     _incidents(job)
     remember(lake, release=release.id, done=job.done)
+    note(lake, release=release, told=job.worked_on)
     first = job.changes[START].min()
     since = min(first, job.frontier) if isinstance(first, datetime) else job.frontier
     return Advanced(
@@ -190,6 +191,7 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
     changes, late = found
     frontier = max(floor, frontier)
     held = hold(lake, release=release, contract=learned, before=before, done=done, begun=begun, frontier=frontier, changes=changes)
+    worked_on = maintain(lake, release=release, contract=learned, begun=before is not None)
     return _Job(
         lake=lake,
         release=release,
@@ -199,10 +201,11 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
         done=with_(done, suspensions=held.version, lifts=held.lifts),
         floor=floor,
         frontier=frontier,
-        changes=_before(pl.concat([changes, held.changes]), frontier=frontier),
+        changes=_before(pl.concat([changes, held.changes, worked_on.changes]), frontier=frontier),
         late=late,
         waits_for=slowest(marks, contract=contract, now=now) if until < end else None,
         suspended=held.told,
+        worked_on=worked_on,
         folder=folder,
     )
 
@@ -293,33 +296,19 @@ def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFram
     if told.filter(pl.col(AT) >= stretch.start).is_empty():
         return pl.DataFrame(schema=FORECASTS), pl.DataFrame(schema=SCORES)
     could_be = possible(told.lazy(), contract=job.learned).collect()
-    grid = masked(could_be.lazy(), spans=spans(job.suspended)).collect()
+    grid = masked(could_be.lazy(), spans=pl.concat([spans(job.suspended), job.worked_on.spans])).collect()
     job.impossible.append(impossible(told, could_be=could_be, contract=job.learned, since=max(stretch.start, job.frontier)))
     panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=job.release.scales, parts=None)
     ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
     start = max(0, ahead // (panel.cadence_seconds * 1_000_000))
     guard = guard_of(job.release.thresholds, panel=panel, leads=job.candidate.network.leads, contract=job.learned)
     fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
-    _tell_accepted(job, fed=fed, panel=panel, start=start)
+    tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
     rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=job.release.scales, start=start, views=job.release.views)
     judged = judge_minutes(rows, thresholds=job.release.thresholds, release=job.release.id).scores
     within = pl.col(AT) >= stretch.start
     unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)
-    return rows, pl.concat([judged, unjudged])
-
-
-def _tell_accepted(job: _Job, *, fed: Fed, panel: Panel, start: int) -> None:
-    """Log what is taken for normal from now on, of the steps that are scored for the first time."""
-    for entity, step in np.argwhere(fed.accepted):
-        at = datetime.fromtimestamp(panel.start_us / 1_000_000 + int(start + step) * panel.cadence_seconds, UTC)
-        if job.frontier <= at < job.until:
-            hours = job.learned.thresholds.accept_hours
-            logger.warning(
-                "%s was in an incident for %g hours at %s UTC: its level is taken for normal from then on (thresholds.accept_hours)",
-                panel.entities[entity],
-                hours,
-                f"{at:%Y-%m-%d %H:%M}",
-            )
+    return rows, excused(pl.concat([judged, unjudged]), told=job.worked_on.told)
 
 
 def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:
@@ -333,7 +322,8 @@ def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:
     seen = rows.group_by(ENTITY, DAY).agg(pl.col(AT).min()).collect()
     every = seen.select(ENTITY).unique().sort(ENTITY).join(steps.to_frame(), how="cross")
     minutes = watched(every, seen=seen, contract=job.declared)
-    return coverage(minutes, scores=scores, quarantined=minutes.clear(), release=job.release.id)
+    states = coverage(minutes, scores=scores, quarantined=minutes.clear(), release=job.release.id)
+    return covered(states, told=job.worked_on.told)
 
 
 def _cover_anew(job: _Job) -> None:
@@ -365,6 +355,7 @@ def _incidents(job: _Job) -> None:
         until=job.until,
         departed_days=job.declared.newcomer.departed_days,
     )
+    opened = silences(opened, told=job.worked_on.told, policy=policy, cadence=cadence)
     told = opened.join(edges, on=ENTITY, how="left").filter(open_again).select(list(INCIDENTS))
     first = pl.concat([edges[_BEFORE], pl.Series(_BEFORE, [job.frontier - margin], dtype=TIME)]).min()
     assert isinstance(first, datetime)  # noqa: S101  (the column's type)

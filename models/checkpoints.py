@@ -72,7 +72,7 @@ def identity(panel: Panel, *, network: Network, training: Training, start: Mappi
     libraries = {name: version(name) for name in ("jax", "jaxlib", "optax", "flax")}
     told = {"network": network.to_dict(), "training": asdict(training), "libraries": libraries, "devices": devices}
     digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16)
-    of_entities = (panel.clock, panel.static)
+    of_entities = (panel.clock, panel.static, *((panel.unconfirmed,) if panel.unconfirmed.any() else ()))
     for array in (panel.values, panel.observed, panel.calendar, panel.newcomer, panel.part, panel.incident, *of_entities):
         digest.update(np.ascontiguousarray(array).data)
     for name in sorted(start):

@@ -113,12 +113,12 @@ def _batched(rows: NDArray[np.int64], *, gain: NDArray[np.float64], shift: NDArr
 
 def shown(panel: Panel) -> NDArray[np.bool_]:
     """bool[E, T, P]: what training may look at. Neither newcomers' days nor incidents, not even as the past of other steps."""
-    return panel.observed & ~(panel.newcomer | panel.incident)[..., None]
+    return panel.observed & ~(panel.newcomer | panel.hidden)[..., None]
 
 
 def judged(panel: Panel, *, part: Part) -> NDArray[np.bool_]:
     """bool[E, T]: the steps of a part that forecasts may be held against."""
-    visible = (panel.part == part) & ~panel.newcomer & ~panel.incident
+    visible = (panel.part == part) & ~panel.newcomer & ~panel.hidden
     told: NDArray[np.bool_] = visible & panel.observed[..., np.array(panel.targets)].any(axis=-1)
     return told
 

@@ -74,7 +74,7 @@ class Stream:
         at = start + np.arange(self.cut.time_steps + max(self.network.leads))[None, :, None]
         inside = at < panel.steps
         at = np.minimum(at, panel.steps - 1)
-        mature = inside & ~panel.newcomer[entity, at] & ~panel.incident[entity, at]
+        mature = inside & ~(panel.newcomer[entity, at] | panel.incident[entity, at] | panel.unconfirmed[entity, at])
         missing = ~(panel.observed[entity, at] & mature[..., None])
         told: tuple[Any, ...] = (  # Any: NumPy's arrays, on their way to the devices
             np.where(missing, np.float32(0), panel.values[entity, at]),

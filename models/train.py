@@ -173,7 +173,7 @@ def fits(panel: Panel, *, devices: int, platform: str, memory: int = MEMORY) -> 
 def load(panel: Panel, *, network: Network, training: Training) -> Data:
     """The panel for the devices; what training may not look at becomes 'not observed'."""
     shown = sampling.shown(panel)
-    judged = (panel.part != Part.ABSENT) & ~panel.newcomer & ~panel.incident
+    judged = (panel.part != Part.ABSENT) & ~panel.newcomer & ~panel.hidden
     after = training.time_steps + max(network.leads)
     values = np.zeros((len(panel.entities), panel.steps + after, len(panel.parameters)), dtype=np.float32)
     np.copyto(values[:, : panel.steps], panel.values, where=shown)
@@ -190,7 +190,7 @@ def load(panel: Panel, *, network: Network, training: Training) -> Data:
 def _require_finite(panel: Panel) -> None:
     """Refuse what training would look at and cannot compute with, one entity after the other, so that a mapped panel stays on disk."""
     for index, entity in enumerate(panel.entities):
-        shown = panel.observed[index] & ~(panel.newcomer[index] | panel.incident[index])[:, None]
+        shown = panel.observed[index] & ~(panel.newcomer[index] | panel.incident[index] | panel.unconfirmed[index])[:, None]
         bad = ~np.isfinite(panel.values[index]) & shown
         if bad.any():
             step, parameter = np.argwhere(bad)[0]

@@ -39,6 +39,8 @@ class Panel:
         newcomer: bool[E, T].
         part: u8[E, T], a `Part`.
         incident: bool[E, T], labelled as an incident: measured by, never learned from.
+        unconfirmed: bool[E, T], told as an incident by a release and by nobody else: never learned from either, but measured like all
+            other steps, or a model would be excused wherever it was wrong before; none by default.
         clock: i32[E], the calendar that each entity follows; the first by default.
         static: f32[E, S], what is known of an entity and does not change, each around 1 in size; 0 where it is not known.
         attributes: S names, in the order of the last axis of `static`.
@@ -61,6 +63,7 @@ class Panel:
     clock: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     static: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     attributes: tuple[str, ...] = ()
+    unconfirmed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.bool_))
 
     def __post_init__(self) -> None:
         """Fill in what follows from there being one calendar, or no attributes."""
@@ -71,16 +74,25 @@ class Panel:
             object.__setattr__(self, "clock", np.zeros(entities, dtype=np.int32))
         if not self.attributes and not self.static.size:
             object.__setattr__(self, "static", np.zeros((entities, 0), dtype=np.float32))
+        if not self.unconfirmed.size:
+            object.__setattr__(self, "unconfirmed", np.zeros(self.incident.shape, dtype=np.bool_))
         calendars, of = len(self.calendar), self.clock
         if of.shape != (entities,) or (entities and not 0 <= of.min() <= of.max() < calendars):
             raise ValueError(f"clock {of.tolist()} must name one of {calendars} calendars for each of {entities} entities")
         if self.static.shape != (entities, len(self.attributes)):
             raise ValueError(f"static f32{list(self.static.shape)} must tell {self.attributes} of {entities} entities")
+        if self.unconfirmed.shape != self.incident.shape:
+            raise ValueError(f"unconfirmed bool{list(self.unconfirmed.shape)} must be as large as incident bool{list(self.incident.shape)}")
 
     @property
     def target_names(self) -> tuple[str, ...]:
         """The K targets' names."""
         return tuple(self.parameters[index] for index in self.targets)
+
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """bool[E, T]: what is neither learned from nor calibrated on."""
+        return self.incident | self.unconfirmed
 
     @property
     def steps(self) -> int:
@@ -94,14 +106,14 @@ class Panel:
 
 
 _ARRAYS: Final = ("values", "observed", "calendar", "newcomer", "part", "incident")
-_OF_ENTITIES: Final = ("clock", "static")
-"""Arrays that panels written before there were several calendars lack."""
+_LATER: Final = ("clock", "static", "unconfirmed")
+"""Arrays that older panels lack."""
 
 
 def save(panel: Panel, *, folder: Path) -> None:
     """Write the panel as plain `.npy` files and one `panel.json`, so that another process can map it into memory."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*_ARRAYS, *_OF_ENTITIES):
+    for name in (*_ARRAYS, *_LATER):
         np.save(folder / f"{name}.npy", getattr(panel, name), allow_pickle=False)
     told = {
         "entities": panel.entities,
@@ -117,7 +129,7 @@ def save(panel: Panel, *, folder: Path) -> None:
 def load(folder: Path) -> Panel:
     """The panel that `save` wrote, its arrays mapped read-only from disk."""
     told = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
-    there = (*_ARRAYS, *(name for name in _OF_ENTITIES if (folder / f"{name}.npy").is_file()))
+    there = (*_ARRAYS, *(name for name in _LATER if (folder / f"{name}.npy").is_file()))
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in _ARRAYS else None, allow_pickle=False) for name in there}
     return Panel(
         entities=tuple(told["entities"]),

@@ -81,6 +81,7 @@ def panel(
     labels: pl.DataFrame,
     parts: pl.DataFrame | None,
     data_start: datetime | None = None,
+    unconfirmed: pl.DataFrame | None = None,
 ) -> Panel:
     """The dense, scaled arrays of everything in `grid`.
 
@@ -91,6 +92,7 @@ def panel(
         entities: ENTITIES, whose `first_seen` says who is a newcomer when.
         labels: LABELS; the minutes within are marked as incidents.
         parts: from `cuts`; None marks every step TEST, and whom the contract's calendar forgets is not logged.
+        unconfirmed: `entity, start, end`, what a release told as an incident and nobody else: see `Panel.unconfirmed`.
         data_start: when the data began; who was there then is no newcomer unless the contract says so (default: the least first_seen).
 
     Raises:
@@ -124,6 +126,7 @@ def panel(
         newcomer=newcomer,
         part=_parts(axis, names=names, parts=parts, present=present),
         incident=axis.mark(labels, names=names),
+        unconfirmed=np.zeros((0, 0), dtype=np.bool_) if unconfirmed is None else axis.mark(unconfirmed, names=names),
         clock=followed.clock,
         static=attributed.values,
         attributes=attributed.names,

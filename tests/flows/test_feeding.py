@@ -80,7 +80,7 @@ def test_what_lasts_longer_than_the_contract_allows_is_accepted_and_told(
 ) -> None:
     found = place(thresholds={"accept_hours": 5.0})
     found.arrive(outage())
-    with caplog.at_level(logging.WARNING, logger="flows.verdicts"):
+    with caplog.at_level(logging.WARNING, logger="flows.feeding"):
         found.score()
     expected = forecasts(found, steps=OUTAGE)
     assert max(map(abs, expected[:20])) < FAR / 5

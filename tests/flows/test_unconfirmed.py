@@ -1,0 +1,108 @@
+"""Incidents that a release raised and nobody confirmed are not learned from, and are measured like every other minute."""
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.unconfirmed import bounded, unconfirmed
+from models import sampling
+from serving import ledger
+from serving.forecasts import tell
+from serving.ledger import EVENT, LEDGER, METRICS, SEQUENCE
+from telemetry import contract as contracts
+from telemetry import panel as panels
+from telemetry.contract import Contract
+from telemetry.lake import Lake
+from telemetry.maintenance import PERIODS
+from telemetry.panel import Part
+from telemetry.schema import AT, END, ENTITY, INCIDENTS, LABEL, REASON, RELEASE, SCALES, START
+from tests.models.panels import make_panel
+
+ZERO = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def declare(**thresholds: float) -> Contract:
+    """An incident closes after ten minutes and is accepted after a day."""
+    told = {
+        "name": "small",
+        "entity": {"keys": ["customer"]},
+        "time": {"column": "time"},
+        "parameters": {"queries": {"unit": "count", "target": True}},
+        "thresholds": thresholds,
+    }
+    return contracts.parse(told)
+
+
+PARTS = pl.DataFrame(
+    [(entity, ZERO, ZERO + 100 * HOUR) for entity in ("a", "b")], schema=["entity", "start", "calibrate_end"], orient="row"
+).cast({"start": pl.Datetime("us", "UTC"), "calibrate_end": pl.Datetime("us", "UTC")})
+
+
+def periods(*told: tuple[str, float, float]) -> pl.DataFrame:
+    """Of whom, from which hour to which."""
+    return pl.DataFrame([(entity, ZERO + start * HOUR, ZERO + end * HOUR) for entity, start, end in told], schema=PERIODS, orient="row")
+
+
+def hours(found: pl.DataFrame) -> list[tuple[str, float, float]]:
+    """The other way round."""
+    return [(entity, (start - ZERO) / HOUR, (end - ZERO) / HOUR) for entity, start, end in found.rows()]
+
+
+def test_an_incident_masks_its_first_hours_and_the_minutes_around_it() -> None:
+    found = bounded(periods(("a", 10, 12), ("b", 20, 90)), parts=PARTS, contract=declare(close_minutes=30, accept_hours=6))
+    assert hours(found) == [("a", 9.5, 12.5), ("b", 19.5, 26.5)]
+
+
+def test_who_is_told_as_an_incident_most_of_the_time_is_learned_from_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    often = [("a", float(hour), hour + 4.0) for hour in range(5, 95, 10)]
+    with caplog.at_level(logging.WARNING):
+        found = bounded(periods(*often, ("b", 20, 24)), parts=PARTS, contract=declare())
+    assert found[ENTITY].to_list() == ["b"]
+    assert "39 % of what is learned of a was told as incidents" in caplog.text
+
+
+def test_incidents_count_of_releases_that_were_not_revoked_and_silence_does_not(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    rows = [
+        (f"a@{release}{target}", "a", ZERO + start * HOUR, ZERO + start * HOUR, ZERO + (start + 1) * HOUR, 2.0, target, release)
+        for release, target, start in (
+            ("good", "queries", 10),
+            ("good", "silence", 20),
+            ("bad", "queries", 30),
+            ("stranger", "queries", 40),
+        )
+    ]
+    lake.append("incidents", pl.DataFrame(rows, schema=INCIDENTS, orient="row"))
+    events = [(0, "publish", "good"), (1, "publish", "bad"), (2, "revoke", "bad")]
+    told = [{SEQUENCE: n, AT: ZERO, EVENT: event, RELEASE: release, REASON: "", METRICS: "{}"} for n, event, release in events]
+    lake.append(ledger.TABLE, pl.DataFrame(told, schema=LEDGER))
+    found = unconfirmed(lake, parts=PARTS, contract=declare(close_minutes=30))
+    assert hours(found) == [("a", 9.5, 11.5)]
+
+
+def test_what_is_unconfirmed_is_hidden_from_training_and_counts_in_the_accuracy(tmp_path: Path) -> None:
+    plain = make_panel(steps=200)
+    marked = np.zeros_like(plain.incident)
+    marked[1, 20:40] = marked[1, 190:] = True
+    panel = replace(plain, unconfirmed=marked)
+    assert np.array_equal(sampling.shown(panel), plain.observed & ~marked[..., None])
+    for part in (Part.TRAIN, Part.CALIBRATE):
+        assert np.array_equal(sampling.judged(panel, part=part), sampling.judged(plain, part=part) & ~marked)
+    scales = pl.DataFrame([(e, p, 0.0, 1.0, 9) for e in panel.entities for p in panel.parameters], schema=SCALES, orient="row")
+    made = np.zeros((3, 200, 1, 2), dtype=np.float32)
+    assert not tell(panel, made, leads=(1,), scales=scales, start=0, part=Part.TEST)[LABEL].any()
+    calm = tell(replace(panel, incident=panel.hidden), made, leads=(1,), scales=scales, start=0, part=Part.TEST)
+    assert calm.filter(pl.col(LABEL))[ENTITY].unique().to_list() == ["entity-1"]
+    panels.save(panel, folder=tmp_path)
+    np.testing.assert_array_equal(panels.load(tmp_path).hidden, marked)
+    (tmp_path / "unconfirmed.npy").unlink()  # as an older panel is
+    assert not panels.load(tmp_path).hidden.any()
+    with pytest.raises(ValueError, match=r"unconfirmed bool\[1, 2\]"):
+        replace(panel, unconfirmed=np.zeros((1, 2), dtype=np.bool_))
+    assert {START, END} <= set(PERIODS)
