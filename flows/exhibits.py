@@ -6,6 +6,7 @@ compared        COMPARED of telemetry.schema                                    
 by_entity       entity, rows, accuracy, accuracy_persistence, accuracy_oracle, skill   (by_target, by_entity_target likewise)
 excerpts        excerpt, title, entity, target, at, actual, forecast, lower, upper, surprise, label
 incidents       incident, entity, start, opened, end, peak, target, matched                    matched: null where nothing is labelled
+groups          group, label_set, start, opened, end, peak, incidents, hit, not_hit, spared       incidents that are one
 labels          entity, start, end, kind, found, minutes_to_detect
 injected        GRADED of validation.injected, and model (candidate, champion)         what was found of injected faults
 suspended       SUSPENSIONS of telemetry.schema                                        what stands, and what has ended just now
@@ -33,6 +34,7 @@ BY_TARGET: Final = "by_target"
 BY_ENTITY_TARGET: Final = "by_entity_target"
 EXCERPTS: Final = "excerpts"
 INCIDENTS: Final = "incidents"
+GROUPS: Final = "groups"
 LABELS: Final = "labels"
 INJECTED: Final = "injected"
 SUSPENDED: Final = "suspended"

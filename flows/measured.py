@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from flows import exhibits
+from flows import exhibits, grouped
 from flows.blocks import Block, Cell, Note, Table, count, decimal, moment, number, percent, plot, text, words
 from flows.exhibits import Told
 from telemetry.schema import AT, END, ENTITY, KIND, PEAK, START, TARGET
@@ -109,6 +109,7 @@ def incidents(told: Told) -> Iterator[Block]:
         return
     from flows import plots
 
+    yield from grouped.lines(told)
     opened = pl.DataFrame(schema=exhibits.NO_INCIDENTS) if opened is None else opened.sort(START)
     labels = pl.DataFrame(schema=exhibits.NO_LABELS) if labels is None else labels.sort(START)
     found = labels.filter(pl.col(exhibits.FOUND).fill_null(False))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import polars as pl
 from prefect import flow, task
 
-from flows import exhibits
+from flows import exhibits, grouped
 from flows.artifacts import tell_table
 from flows.excerpts import excerpts
 from flows.ingest import ingest_stage
@@ -28,7 +28,7 @@ from serving.release import Release, load
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
-from telemetry.schema import END, ENTITY, INCIDENTS, PARAMETER, RELEASE, START
+from telemetry.schema import END, ENTITY, GROUPS, INCIDENTS, PARAMETER, RELEASE, START
 
 NAMED: Final = 3
 """More suspensions than these are counted in a sentence."""
@@ -44,6 +44,8 @@ class ScoredFacts:
     late: int
     waits_for: str | None
     incidents: int
+    groups: int
+    grouped: int
     labelled: int
     found: int
     missed: int
@@ -55,10 +57,16 @@ class ScoredFacts:
     def sentence(self) -> str:
         """For a person."""
         late = f", {self.late:,} late ones after all" if self.late else ""
-        told = f"{self.minutes:,} entity-minutes scored by {self.release}{late}; {self.incidents} incidents since it was calibrated"
+        opened = f"{self.incidents} incidents since it was calibrated{self._together}"
+        told = f"{self.minutes:,} entity-minutes scored by {self.release}{late}; {opened}"
         beside = f": {self.found} of {self.labelled} labelled ones found, {self.false} false" if self.labelled else ""
         waits = f"; what is newer than {self.until:%Y-%m-%d %H:%M} waits for {self.waits_for}" if self.waits_for else ""
         return f"{told}{beside}{waits}{self._withheld}."
+
+    @property
+    def _together(self) -> str:
+        """How many of the incidents are one."""
+        return f" ({self.grouped} of them in {self.groups} group{'s' if self.groups > 1 else ''})" if self.groups else ""
 
     @property
     def _withheld(self) -> str:
@@ -74,6 +82,8 @@ class ScoredFacts:
             "scored_minutes": self.minutes,
             "scored_until": self.until.isoformat(),
             "incidents": self.incidents,
+            "incident_groups": self.groups,
+            "incidents_grouped": self.grouped,
             "incidents_injected": self.labelled,
             "incidents_found": self.found,
             "incidents_missed": self.missed,
@@ -96,10 +106,11 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
     release = load(standing.release, folder=settings.releases_folder)
     done = advance(lake, release=release, contract=declared, folder=folder, now=datetime.now(UTC))
     every = lake.read("incidents", schema=INCIDENTS).filter(pl.col(RELEASE) == release.id).collect()
+    groups = grouped.shown(lake.read("groups", schema=GROUPS).filter(pl.col(RELEASE) == release.id).collect())
     begun = datetime.fromisoformat(release.manifest["calibrated_until"])
     labels = labels_of(lake).filter(pl.col(START) >= begun, pl.col(START) < done.until)
     matched = match(every, labels=labels)
-    _leave(matched, release=release, contract=declared, done=done, folder=folder)
+    _leave(matched, groups=groups, release=release, contract=declared, done=done, folder=folder)
     return ScoredFacts(
         release=release.id,
         until=done.until,
@@ -107,6 +118,8 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
         late=done.late,
         waits_for=done.waits_for,
         incidents=every.height,
+        groups=groups.height,
+        grouped=int(groups["incidents"].sum()),
         labelled=labels.height,
         found=matched.found,
         missed=matched.missed,
@@ -116,18 +129,19 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
     )
 
 
-def _leave(matched: Matched, *, release: Release, contract: Contract, done: Advanced, folder: str) -> None:
+def _leave(matched: Matched, *, groups: pl.DataFrame, release: Release, contract: Contract, done: Advanced, folder: str) -> None:
     """What the page shows, under `data`."""
     data = Path(folder) / "data"
     data.mkdir(exist_ok=True)
     incidents_told(matched).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
-    for name, frame in ((exhibits.SUSPENDED, shown(done.suspended, until=done.until)), (exhibits.IMPOSSIBLE, done.impossible)):
+    told = {exhibits.GROUPS: groups, exhibits.SUSPENDED: shown(done.suspended, until=done.until), exhibits.IMPOSSIBLE: done.impossible}
+    for name, frame in told.items():
         frame.write_parquet(exhibits.path_of(Path(folder), name=name))
     measured = work(folder) / "scored"
     if measured.exists() and matched.incidents.filter(pl.col(END) > done.since).height:  # a minute in which nothing happened needs no plot
-        told = excerpts(measured, matched=matched, thresholds=release.thresholds, contract=contract)
-        told.write_parquet(data / "excerpts.parquet")
+        rows = excerpts(measured, matched=matched, thresholds=release.thresholds, contract=contract)
+        rows.write_parquet(data / "excerpts.parquet")
 
 
 def score_stage(run: Run, *, contract: str, source: str) -> ScoredFacts:
