@@ -138,6 +138,7 @@ def test_labels_cover_exactly_what_was_changed(seed: int, kind: str) -> None:
             assert changed[entity, start]
             assert changed[entity, end - 1]
     assert not (changed & ~covered).any()
+    assert not done.panel.values[~done.panel.observed].any(), "what was not told has no value"
     assert changed.any() == (kind != NOTHING)
 
 
