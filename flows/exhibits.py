@@ -9,6 +9,7 @@ incidents       incident, entity, start, opened, end, peak, target, matched     
 groups          group, label_set, start, opened, end, peak, incidents, hit, not_hit, spared       incidents that are one
 labels          entity, start, end, kind, found, minutes_to_detect
 injected        GRADED of validation.injected, and model (candidate, champion)         what was found of injected faults
+nights          at, release, faults, found                                              what was found in the shadow of the last days
 suspended       SUSPENSIONS of telemetry.schema                                        what stands, and what has ended just now
 impossible      IMPOSSIBLE of flows.suspensions                                        values that cannot be, of the minutes scored now
 history         number, loss, validation_loss, seconds                                 one row an epoch
@@ -37,6 +38,7 @@ INCIDENTS: Final = "incidents"
 GROUPS: Final = "groups"
 LABELS: Final = "labels"
 INJECTED: Final = "injected"
+NIGHTS: Final = "nights"
 SUSPENDED: Final = "suspended"
 IMPOSSIBLE: Final = "impossible"
 HISTORY: Final = "history"

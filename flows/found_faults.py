@@ -7,10 +7,10 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 import polars as pl
 
 from flows import strokes
-from flows.blocks import NONE, Block, Cell, Note, Table, count, decimal, number, percent, plot, words
-from flows.exhibits import CANDIDATE, CHAMPION, INJECTED, MODEL, Told
+from flows.blocks import NONE, Block, Cell, Note, Table, count, decimal, moment, number, percent, plot, text, words
+from flows.exhibits import CANDIDATE, CHAMPION, INJECTED, MODEL, NIGHTS, Told
 from telemetry.injection import DEVIATIONS, FLAT, NOTHING, SILENCE, STRENGTH
-from telemetry.schema import KIND
+from telemetry.schema import AT, KIND, RELEASE
 from validation.injected import (
     ENOUGH,
     FAULTS,
@@ -55,6 +55,9 @@ def section(told: Told) -> Iterator[Block]:
     yield from _figures(own)
     yield _from(own)
     yield _table(own, champion=graded.filter(pl.col(MODEL) == CHAMPION, pl.lit(judge != CHAMPION)))
+    nights = told.frame(NIGHTS)
+    if nights is not None:
+        yield _nights(nights)
     false = number(told.summary.get("injected_false_per_week"))
     if false is not None:
         yield Note(text=f"Beside the faults, {decimal(false, digits=2)} false incidents an entity and week were opened in the copy.")
@@ -117,6 +120,21 @@ def _table(own: pl.DataFrame, *, champion: pl.DataFrame) -> Table:
         _row(*cell, own=told.get((MATURE, *cell)), champion=theirs.get((MATURE, *cell)), new=told.get((NEWCOMERS, *cell))) for cell in cells
     )
     return Table(caption="Every class and strength", columns=HEADS, rows=rows, numbers=frozenset(HEADS[1:]), folded=True)
+
+
+def _nights(nights: pl.DataFrame) -> Table:
+    """One night after the other (at, release, faults, found): a detector that goes blind does so in this table."""
+    rows = tuple(
+        (
+            Cell(text=moment(row[AT])),
+            Cell(text=text(row[RELEASE])),
+            Cell(text=f"{row[FOUND]} of {row[FAULTS]}"),
+            Cell(text=percent(row[FOUND] / row[FAULTS]), share=row[FOUND] / row[FAULTS]),
+        )
+        for row in nights.filter(pl.col(FAULTS) > 0).iter_rows(named=True)
+    )
+    columns = ("Until (UTC)", "Release", "Found", "Recall")
+    return Table(caption="Faults that nobody may miss, night by night", columns=columns, rows=rows, numbers=frozenset({"Found"}))
 
 
 Row = Mapping[str, Any]  # Any: a row of GRADED

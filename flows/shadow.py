@@ -36,12 +36,13 @@ from telemetry.masks import masked, possible
 from telemetry.panel import Panel, Part
 from telemetry.resample import lookback
 from telemetry.schema import AT, END, ENTITY, INCIDENTS, KIND, RELEASE, START, SUSPENSIONS, TIME, Schema, conform
-from validation.injected import GRADED, WHO, found_of, grade, reached
+from validation.injected import FAULTS, FOUND, GRADED, MATURE, WHO, found_of, grade, matters, reached
 
 TABLE: Final = "shadow"
 SHADOW: Final[Schema] = {AT: TIME, RELEASE: pl.String, **GRADED}
 """What a release found of the faults in a copy of the telemetry that ends at `at`; a second run over the same tells the same rows."""
 DAY: Final = timedelta(days=1)
+NIGHTS_TOLD: Final = 14
 LEAST_STRETCHES: Final = 8
 """A day of a coarse cadence has room for few faults: so many stretches of each entity are looked at in any case."""
 
@@ -92,7 +93,14 @@ def shadow_day(*, contract: str, folder: str) -> Shadowed:
     data = exhibits.path_of(Path(folder), name=exhibits.INJECTED)
     data.parent.mkdir(exist_ok=True)
     graded.with_columns(pl.lit(exhibits.CHAMPION).alias(exhibits.MODEL)).write_parquet(data)
+    _nights(lake).write_parquet(exhibits.path_of(Path(folder), name=exhibits.NIGHTS))
     return Shadowed(release=release.id, since=since, until=until, outcome=outcome)
+
+
+def _nights(lake: Lake) -> pl.DataFrame:
+    """Of the last runs, what was found of the faults that nobody may miss: `at, release, faults, found`, the newest first."""
+    rows = lake.read(TABLE, schema=SHADOW).filter(matters(), pl.col(WHO) == MATURE)
+    return rows.group_by(AT, RELEASE).agg(pl.col(FAULTS, FOUND).sum()).sort(AT, RELEASE, descending=True).head(NIGHTS_TOLD).collect()
 
 
 def _until(lake: Lake, *, release: Release, contract: Contract) -> datetime:

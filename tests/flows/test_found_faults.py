@@ -1,5 +1,6 @@
 """The page tells what was found of injected faults, and does not hide what was missed."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -8,11 +9,12 @@ from flows import exhibits, page
 from flows.blocks import NONE, Plot, Table
 from flows.exhibits import Told
 from flows.found_faults import recall_by_strength, section
+from flows.runs import Run
 from telemetry.injection import DRAW, NOTHING, SHIFT, SILENCE, SPIKE, STRENGTH
-from telemetry.schema import END, ENTITY, KIND, START, TIME
+from telemetry.schema import AT, END, ENTITY, KIND, RELEASE, START, TIME
 from tests.flows import runs_for_pages as runs
 from tests.flows.runs_for_pages import Ended
-from validation.injected import FOUND, MATURE, MET, MINUTES_TO_DETECT, NEWCOMERS, WHO, grade
+from validation.injected import FAULTS, FOUND, MATURE, MET, MINUTES_TO_DETECT, NEWCOMERS, WHO, grade
 
 CELLS = ((SPIKE, 4.0, 9), (SPIKE, 8.0, 10), (SHIFT, 4.0, 3), (SHIFT, 0.5, 0), (SILENCE, 10.0, 10), (NOTHING, 0.0, 1))
 """Class, strength, how many of ten were found."""
@@ -69,6 +71,14 @@ def test_a_shadow_tells_the_champions_own_recall(tmp_path: Path) -> None:
     rows = table(list(section(told(tmp_path, graded(model="champion")))), columns=8)
     assert rows["Spike", "4"][1] == "90.00 %"
     assert rows["Spike", "4"][4] == NONE
+
+
+def test_nights_stand_below_each_other(tmp_path: Path) -> None:
+    made = told(tmp_path, graded(model="champion"))
+    nights = pl.DataFrame({AT: [datetime(2026, 3, 2, tzinfo=UTC)], RELEASE: ["5f0c2ad1"], FAULTS: [120], FOUND: [90]})
+    runs.leave(Run(flow="shadow", folder=made.folder, started_at=datetime(2026, 3, 2, tzinfo=UTC)), nights=nights)
+    rows = table(list(section(made)), columns=4)
+    assert rows == {("2026-03-02 00:00", "5f0c2ad1"): ("90 of 120", "75.00 %")}
 
 
 def test_every_class_has_a_line_of_its_own(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_the_tables_of_production_are_the_same_before_and_after(released: Releas
     assert rows.filter(pl.col(KIND) != NOTHING)[FAULTS].sum() == summary["injected_faults"]
     page = Path(summary["page"]).read_text(encoding="utf-8")
     assert 'id="injected"' in page
+    assert "night by night" in page
     assert json.dumps(summary, default=str)
 
 
