@@ -16,6 +16,7 @@ from flows.feeding import guard_of
 from flows.feeding import run as run_guarded
 from flows.prepare import build, work
 from flows.settings import Settings
+from flows.trust import free_run, trusted
 from serving import ledger
 from serving.forecasts import tell_each
 from serving.incidents import match, open_incidents
@@ -140,7 +141,8 @@ def try_out(
         views = learn(calm, scaled)
         quiet = tell_each(calm, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
         thresholds = calibrate(quiet, policy=policy, cadence_seconds=contract.time.cadence_seconds)
-    scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract)
+        views = views.tried(free_run(candidate, panel=panel, thresholds=thresholds, contract=contract))
+    scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
     rows = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
     incidents, ranks = judged(rows, thresholds=thresholds, panel=panel, contract=contract, into=into)
     if worked_on is not None:
@@ -180,10 +182,16 @@ def judged(
 
 
 def fed(
-    candidate: Candidate, scaled: NDArray[np.float32], *, panel: Panel, thresholds: pl.DataFrame, contract: Contract
+    candidate: Candidate,
+    scaled: NDArray[np.float32],
+    *,
+    panel: Panel,
+    thresholds: pl.DataFrame,
+    contract: Contract,
+    views: Views | None,
 ) -> NDArray[np.float32]:
     """The forecasts f32[E, T, L, K], those of the test part as they are made live: under the guard of THRESHOLDS, if there is one."""
-    guard = guard_of(thresholds, panel=panel, leads=candidate.network.leads, contract=contract)
+    guard = trusted(guard_of(thresholds, panel=panel, leads=candidate.network.leads, contract=contract), views=views, panel=panel)
     test = np.flatnonzero((panel.part == Part.TEST).any(axis=0))
     if guard is None or not test.size:
         return scaled

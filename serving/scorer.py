@@ -81,9 +81,7 @@ class Scored:
     entities: pl.DataFrame
 
 
-def score(
-    forecasts: pl.DataFrame, *, thresholds: pl.DataFrame, release: str, parameters: Mapping[str, Parameter] | None = None
-) -> Scored:
+def score(forecasts: pl.DataFrame, *, thresholds: pl.DataFrame, release: str, parameters: Mapping[str, Parameter] | None = None) -> Scored:
     """Surprise and verdict of every entity, minute and target, and the joint score of every entity and minute.
 
     Args:
@@ -132,17 +130,21 @@ def _entity_scores(judged: pl.DataFrame) -> pl.DataFrame:
             pl.col(LABEL).any(),
         )
         .sort(ENTITY, AT)
-        .with_columns(_held(pl.col(INSTANT)).alias(SCORE))
+        .with_columns(held(INSTANT).alias(SCORE))
         .select(list(ENTITY_SCORES))
         .collect()
     )
     return conform(minutes, ENTITY_SCORES, name="entity scores")
 
 
-def _held(instant: pl.Expr) -> pl.Expr:
-    """The greatest so far, each halved for every `HALF_LIFE_STEPS` since: in logarithms, a running maximum beside a falling line."""
+def held(column: str) -> pl.Expr:
+    """The greatest so far, each halved for every `HALF_LIFE_STEPS` since: in logarithms, a running maximum beside a falling line.
+
+    Args:
+        column: not negative; one row a step, in order of time within ENTITY.
+    """
     fallen = math.log(2) / HALF_LIFE_STEPS * pl.int_range(pl.len()).over(ENTITY)
-    rising = (instant.clip(lower_bound=LEAST_SCORE).log() + fallen).cum_max().over(ENTITY)
+    rising = (pl.col(column).clip(lower_bound=LEAST_SCORE).log() + fallen).cum_max().over(ENTITY)
     return (rising - fallen).exp()
 
 

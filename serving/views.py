@@ -34,7 +34,7 @@ DAY_SECONDS: Final = 24 * 3600
 NEGLIGIBLE: Final = 1e-3
 """A view whose root mean square is below this sees nothing: one parameter alone has no residual outside of its component."""
 KEYS: Final = "entities"
-ARRAYS: Final = ("sd", "precision", "center", "deviation", "components", "level")
+ARRAYS: Final = ("sd", "precision", "center", "deviation", "components", "level", "free_run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +49,8 @@ class Views:
         deviation: f32[E + 1, P], of the scaled values.
         components: f32[E + 1, P, C], orthonormal columns, zeros beyond those of an entity.
         level: f32[E + 1, 3], root mean square of each view over the calibrate part, 0 for a view that sees nothing.
+        free_run: f32[E + 1], the share of normal minutes that are off while the network reads its own forecasts (see `flows.trust`); 1
+            where nobody has tried.
     """
 
     entities: tuple[str, ...]
@@ -58,6 +60,7 @@ class Views:
     deviation: Floats
     components: Floats
     level: Floats
+    free_run: Floats
 
     def to_bytes(self) -> bytes:
         """As a release holds them: safetensors, the keys of the entities as UTF-8 of a JSON list."""
@@ -81,6 +84,14 @@ class Views:
         if wrong:
             raise ValueError(f"no views of {len(entities)} entities: {', '.join(wrong)} of another type or number")
         return cls(entities=entities, **{name: arrays[name] for name in ARRAYS})
+
+    def tried(self, free_run: Floats) -> Self:
+        """The same, with what feeding forecasts costs each entity; whom nobody knows is not fed.
+
+        Args:
+            free_run: f32[E].
+        """
+        return replace(self, free_run=np.append(free_run, np.float32(1)).astype(np.float32))
 
     def joint(self, entity: str, *, values: Floats, observed: NDArray[np.bool_], targets: Sequence[int], forecasts: Floats) -> Floats:
         """f32[T], NaN where no target was observed: the joint number of every step.
@@ -123,8 +134,9 @@ def learn(panel: Panel, forecasts: Floats) -> Views:
     widest = max(row["components"].shape[1] for row in rows)
     for row in rows:
         row["components"] = np.pad(row["components"], ((0, 0), (0, widest - row["components"].shape[1])))
-    arrays = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in ARRAYS if name != "level"}
-    draft = Views(entities=tuple(panel.entities), level=np.ones((entities + 1, 3), dtype=np.float32), **arrays)
+    arrays = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in rows[0]}
+    level, untried = np.ones((entities + 1, 3), dtype=np.float32), np.ones(entities + 1, dtype=np.float32)
+    draft = Views(entities=tuple(panel.entities), level=level, free_run=untried, **arrays)
     return _levelled(draft, panel=panel, forecasts=forecasts, known=[each is not None for each in told])
 
 
@@ -140,7 +152,7 @@ class _Moments:
 
 
 def _calibrates(panel: Panel, *, entity: int) -> NDArray[np.bool_]:
-    return np.asarray((panel.part[entity] == Part.CALIBRATE) & ~panel.incident[entity])
+    return np.asarray((panel.part[entity] == Part.CALIBRATE) & ~panel.hidden[entity])
 
 
 def _moments(panel: Panel, forecasts: Floats, *, entity: int, day: int) -> _Moments | None:
@@ -149,7 +161,7 @@ def _moments(panel: Panel, forecasts: Floats, *, entity: int, day: int) -> _Mome
     calibrates = quiet if quiet.sum() >= day else quiet & ~newcomer
     if calibrates.sum() < 2:
         return None
-    learns = calibrates | ((panel.part[entity] == Part.TRAIN) & ~panel.incident[entity] & ~newcomer)
+    learns = calibrates | ((panel.part[entity] == Part.TRAIN) & ~panel.hidden[entity] & ~newcomer)
     values, observed = panel.values[entity], panel.observed[entity]
     errors, seen = _errors(values[calibrates], observed=observed[calibrates], targets=panel.targets, forecasts=forecasts[calibrates])
     if not seen.any():
