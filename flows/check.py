@@ -9,7 +9,7 @@ from typing import Any, Final
 import polars as pl
 from prefect import flow, task
 
-from flows import profiles
+from flows import outages, profiles
 from flows.artifacts import tell_table
 from flows.exhibits import FINDING, FINDING_SERIES, VALUE, path_of, read
 from flows.ingest import ingest_stage
@@ -67,6 +67,7 @@ def check_grid(*, contract: str, folder: str, until: datetime | None = None, rel
     grid = masked(told, spans=maintenance.spans(worked_on, parameters=declared.names))
     readings = counters_told(lake, contract=declared, until=until)
     report = check_raw(grid, contract=declared, folder=Path(folder), name="raw grid", readings=readings)
+    report = outages.looked_at(report, lake=lake, grid=grid, contract=declared)
     docs.illustrate(Path(folder), grid=grid, findings=report.findings)
     _leave(report, grid=grid, folder=Path(folder))
     _leave_out(verdict.spans(report.findings, grid=grid, contract=declared), worked_on=worked_on, folder=Path(folder))

@@ -35,9 +35,14 @@ def unconfirmed(lake: Lake, *, parts: pl.DataFrame, contract: Contract) -> pl.Da
         parts: from `telemetry.windows.cuts`.
         contract: when an incident closes and how long one may last.
     """
+    return bounded(raised(lake), parts=parts, contract=contract)
+
+
+def raised(lake: Lake) -> pl.DataFrame:
+    """PERIODS of the incidents, but for silence, that releases raised which were not revoked."""
     standing = [each.release for each in ledger.in_force(ledger.history(lake))]
     rows = lake.read("incidents", schema=INCIDENTS).filter(pl.col(RELEASE).is_in(standing), pl.col(TARGET) != SILENCE).collect()
-    return bounded(rows.select(list(PERIODS)), parts=parts, contract=contract)
+    return rows.select(list(PERIODS)).unique().sort(ENTITY, START, END)
 
 
 def bounded(incidents: pl.DataFrame, *, parts: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -355,6 +355,8 @@ class Checks(Section):
     """Fewer observed steps of an entity in the last full day than this share of what it had on a day before are warned of."""
     stale_hours: Annotated[float, Field(gt=0)] = 24.0
     """An entity whose newest observed step is older than that, held against the newest of all, is warned of."""
+    outage: Severity = "warn"
+    """Of what looks like an outage of an hour or more that nobody has labelled: a model that learns from it forgives it the next time."""
     drift_effect: Annotated[float, Field(gt=0)] = 1.0
     """A parameter whose median of the last days is this many training deviations away from that of the training has drifted."""
     drift_share: Annotated[float, Field(ge=0, lt=1)] = 0.25

@@ -33,6 +33,10 @@ ADVICE: Final = {
     "ingest and check again.",
     "freshness": "Ask the customer or the team that runs the agent whether the source broke down. If the entity left for good, nothing is "
     "to be done: it counts as departed after newcomer.departed_days.",
+    "outage": "Ask the customer or the team that runs the systems what happened then. An outage: label it (--labels), so that it is not "
+    "learned. Planned work: declare it with tidewatch maintenance add, also afterwards. As it should be: nothing is to be done.",
+    "outage confirmed": "An incident: label it (--labels). Planned work: tidewatch maintenance add. A false alarm: nothing is to be done; "
+    "where it recurs, promise fewer of them in [thresholds], or take thresholds.accept_hours down.",
     "rule": "Look at the examples at the source: one of the two parameters is told wrongly there, or in another unit. If such values are "
     "possible, give the rule a tolerance in the contract, or take it out.",
     "counter": "Look at the readings of that time at the source: do several senders tell one counter, or is it a sum over members that "
