@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import Flow
 
+from flows.backtest import backtest
 from flows.check import check
 from flows.demo import demo
 from flows.ingest import ingest
@@ -19,7 +20,7 @@ from flows.train_alone import train_alone
 
 FLOWS: dict[str, Flow[..., dict[str, Any]]] = {  # Any: plain JSON
     flow.name: flow
-    for flow in (ingest, check, retrain, recalibrate, score, shadow, quality_report, rollback, sweep, train_alone, tend, demo)
+    for flow in (ingest, check, retrain, recalibrate, score, backtest, shadow, quality_report, rollback, sweep, train_alone, tend, demo)
 }
 
 

@@ -136,7 +136,7 @@ def _promise(told: Told, *, rows: Sequence[dict[str, Any]]) -> Iterator[Block]: 
             Cell(text=text(row["detector"])),
             Cell(text=decimal(row["promised_rate"], digits=6)),
             Cell(text=decimal(row["realised_rate"], digits=6)),
-            Cell(text=_ratio(row["realised_rate"], row["promised_rate"])),
+            Cell(text=detectors.ratio(row["realised_rate"], row["promised_rate"])),
         )
         for row in judged
     )
@@ -152,16 +152,11 @@ def _promise(told: Told, *, rows: Sequence[dict[str, Any]]) -> Iterator[Block]: 
             Cell(text=text(row[TARGET])),
             Cell(text=count(row[STEPS])),
             Cell(text=decimal(row[REALISED], digits=6)),
-            Cell(text=_ratio(row[REALISED], rows[0]["promised_rate"])),
+            Cell(text=detectors.ratio(row[REALISED], rows[0]["promised_rate"])),
         )
         for row in own.iter_rows(named=True)
     )
     yield Table(caption=f"The same by target: {first}", columns=heads, rows=shown, numbers=frozenset(heads[1:]), folded=True)
-
-
-def _ratio(realised: Any, promised: Any) -> str:  # Any: plain JSON
-    one, other = number(realised), number(promised)
-    return NONE if one is None or not other else decimal(one / other, digits=2)
 
 
 def _entities(told: Told, *, first: str) -> Iterator[Block]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from flows.blocks import decimal
+from flows.blocks import NONE, count, decimal, number
 from flows.exhibits import path_of
 from validation.detection import DETECTOR, Detected, Told, compared
 
@@ -25,6 +25,9 @@ EVENTS: Final = "detected_events"
 BY_KIND: Final = "detected_by_kind"
 BY_ENTITY: Final = "detected_by_entity"
 BY_TARGET: Final = "detected_by_target"
+
+HEADS: Final = ("Detector", "Found", "Minutes", "Worst", "Incidents", "False", "False a customer-week", "VUS-PR", "Realised / promised")
+NUMBERS: Final = frozenset(HEADS[1:])
 
 Row = Mapping[str, Any]  # Any: plain JSON, the figures of a detector
 
@@ -121,3 +124,31 @@ def apart(events: pl.DataFrame, *, names: Sequence[str]) -> list[dict[str, Any]]
         )
         told.append({"detector": name, **{key: int(value) for key, value in counts.row(0, named=True).items()}})
     return told
+
+
+def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The rows as text, in the columns of HEADS."""
+    return [
+        (
+            str(row["detector"]),
+            f"{row['found']} of {row['events']}",
+            decimal(row["minutes_to_detect"], digits=1),
+            decimal(row["worst_minutes_to_detect"], digits=1),
+            count(row["incidents"]),
+            count(row["false_incidents"]),
+            decimal(row["false_per_customer_week"], digits=2),
+            decimal(row["vus_pr"]),
+            ratio(row["realised_rate"], row["promised_rate"]),
+        )
+        for row in rows
+    ]
+
+
+def ratio(one: Any, other: Any) -> str:  # Any: plain JSON
+    """One over the other, in words.
+
+    >>> ratio(0.3, 0.2), ratio(None, 0.2)
+    ('1.50', '–')
+    """
+    above, below = number(one), number(other)
+    return NONE if above is None or not below else decimal(above / below, digits=2)

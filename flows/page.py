@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from flows import arrived, found_faults, levels, measured, profiled, sections, suspended, swept
+from flows import arrived, detected, found_faults, levels, measured, profiled, sections, suspended, swept
 from flows.blocks import Block, Note, Plot, Tone, count, decimal, duration, moment, number, percent, text, words
 from flows.exhibits import Told
 from flows.runs import Run
@@ -24,7 +24,9 @@ from validation.advice import advice_of
 _log = logging.getLogger(__name__)
 
 TONES: Final[dict[str, Tone]] = {
-    **dict.fromkeys(("promoted", "passed", "scored", "ingested", "recalibrated", "swept", "tended", "trained", "done"), "good"),
+    **dict.fromkeys(
+        ("promoted", "passed", "scored", "ingested", "recalibrated", "backtested", "swept", "tended", "trained", "done"), "good"
+    ),
     "held": "held",
     **dict.fromkeys(("stopped", "crashed", "failed"), "bad"),
 }
@@ -40,6 +42,7 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Told], Iterator[Block]]], ...]] 
     ("gate", "Gate", sections.gate),
     ("sweep", "Designs", swept.section),
     ("profile", "Where the time goes", profiled.section),
+    ("detection", "Detection", detected.section),
     ("data-check", "Data check", sections.checks),
     ("levels", "Levels", levels.levels),
     ("ingested", "Ingested", arrived.outcome),

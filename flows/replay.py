@@ -15,9 +15,11 @@ import polars as pl
 
 from flows.verdicts import advance
 from serving.release import Release
+from serving.scorer import _entity_scores as entity_scores
 from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.schema import AT, FEED, INCIDENTS, NEWEST, SCORES, WATERMARKS
+from validation.detection import marked
 
 OWN: Final = frozenset({"scores", "coverage", "incidents", "suspensions", "progress", "watermarks"})
 """Tables that a scoring writes, and the one that says how far the feeds have come."""
@@ -72,3 +74,8 @@ def replay(lake: Lake, *, release: Release, contract: Contract, since: datetime,
     return Replayed(
         scores=aside.read("scores", schema=SCORES), incidents=aside.read("incidents", schema=INCIDENTS).collect().sort("entity", "start")
     )
+
+
+def ranks(scores: pl.LazyFrame, *, labels: pl.DataFrame) -> pl.DataFrame:
+    """ENTITY_SCORES of SCORES, a step within one of LABELS being labelled."""
+    return entity_scores(marked(scores, labels=labels).collect())

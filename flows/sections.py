@@ -209,6 +209,8 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "clock_example",
         "tables",
         "designs",
+        "detectors",
+        "rules_refused",
         "contract_lines",
     }
 )

@@ -18,12 +18,14 @@ import polars as pl
 
 from telemetry.alert_expressions import Aggregate, Binary, Call, Expression, ExpressionError, Negative, Selector, kind_of
 from telemetry.alert_parser import duration_seconds, parse
-from telemetry.alert_values import Labels, Telemetry, evaluate, metric_names
+from telemetry.alert_values import LOOKBACK_SECONDS, Labels, Telemetry, evaluate, metric_names
 from telemetry.contract import Contract
 from telemetry.errors import RulesError
 from telemetry.schema import AT, END, ENTITY, INCIDENT, INCIDENTS, OPENED, PEAK, RELEASE, START, TARGET, conform
 
 RELEASE_OF_RULES: Final = "rules"
+DEEPEST_RECORD: Final = 20
+"""Recorded expressions inside of each other; one of itself is refused when it is held against a contract."""
 _LINE: Final = "__line__"
 
 
@@ -246,6 +248,22 @@ def _nodes(expression: Expression, *, within: str = "") -> Iterator[tuple[Expres
             yield from _nodes(expression.right)
         case _:
             pass
+
+
+def reach(rules: Rules) -> timedelta:
+    """How far back the rules look from an instant at which one of them may fire: ranges, offsets, and for how long it must hold."""
+    seconds = [alert.for_seconds + _reach(alert.expression, recorded=rules.recorded, depth=0) for alert in rules.alerts]
+    return timedelta(seconds=max(seconds, default=0.0))
+
+
+def _reach(expression: Expression, *, recorded: Mapping[str, Expression], depth: int) -> float:
+    found = 0.0
+    for node, _ in _nodes(expression):
+        if isinstance(node, Selector):
+            inner = recorded.get(node.metric) if depth < DEEPEST_RECORD else None
+            own = node.offset_seconds + (LOOKBACK_SECONDS if node.range_seconds is None else node.range_seconds)
+            found = max(found, own + (0.0 if inner is None else _reach(inner, recorded=recorded, depth=depth + 1)))
+    return found
 
 
 def alerts(rules: Rules, *, grid: pl.LazyFrame, contract: Contract) -> pl.DataFrame:

@@ -187,20 +187,26 @@ def _normal(told: Told, *, tolerance_minutes: int) -> pl.DataFrame:
     empty = {ENTITY: pl.String, TARGET: pl.String, STEPS: pl.Int64, "anomalous": pl.Int64}
     if told.scores is None:
         return pl.DataFrame(schema=empty)
-    ends = (
-        told.labels.select(ENTITY, pl.col(START).alias(AT), (pl.col(END) + timedelta(minutes=tolerance_minutes)).alias(END))
-        .sort(AT)
-        .with_columns(pl.col(END).cum_max().over(ENTITY))
-    )
-    judged = told.scores.filter(pl.col(VERDICT).is_in(JUDGED)).select(ENTITY, AT, TARGET, SURPRISE).sort(AT)
+    judged = told.scores.filter(pl.col(VERDICT).is_in(JUDGED)).select(ENTITY, AT, TARGET, SURPRISE)
     return (
-        judged.join_asof(ends.lazy(), on=AT, by=ENTITY, strategy="backward", check_sortedness=False)
-        .filter((pl.col(AT) >= pl.col(END)).fill_null(value=True))
+        marked(judged, labels=told.labels, after_minutes=tolerance_minutes)
+        .filter(~pl.col(LABEL))
         .group_by(ENTITY, TARGET)
         .agg(pl.len().cast(pl.Int64).alias(STEPS), (pl.col(SURPRISE) > 1).sum().cast(pl.Int64).alias("anomalous"))
         .sort(ENTITY, TARGET)
         .collect()
     )
+
+
+def marked(rows: pl.LazyFrame, *, labels: pl.DataFrame, after_minutes: int = 0) -> pl.LazyFrame:
+    """`rows`, by time, with `label`: whether a step of an entity begins within one of its LABELS, or so long after its end."""
+    ends = (
+        labels.select(ENTITY, pl.col(START).alias(AT), (pl.col(END) + timedelta(minutes=after_minutes)).alias(END))
+        .sort(AT)
+        .with_columns(pl.col(END).cum_max().over(ENTITY))
+    )
+    joined = rows.sort(AT).join_asof(ends.lazy(), on=AT, by=ENTITY, strategy="backward", check_sortedness=False)
+    return joined.with_columns((pl.col(AT) < pl.col(END)).fill_null(value=False).alias(LABEL)).drop(END)
 
 
 def _share() -> pl.Expr:

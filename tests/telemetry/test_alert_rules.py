@@ -7,7 +7,7 @@ from textwrap import dedent
 import polars as pl
 import pytest
 
-from telemetry.alert_rules import Rules, alerts, fire, fitting, load
+from telemetry.alert_rules import Rules, alerts, fire, fitting, load, reach
 from telemetry.errors import RulesError
 from telemetry.schema import END, ENTITY, INCIDENT, OPENED, PEAK, RELEASE, START, TARGET
 from tests.telemetry.alerting import at, contract, grid
@@ -205,3 +205,19 @@ def test_a_file_that_is_no_rules_file_is_refused(tmp_path: Path, text: str, said
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RulesError, match="There is no rules file"):
         load(tmp_path / "none.yml")
+
+
+def test_how_far_rules_look_back(tmp_path: Path) -> None:
+    rules = rules_of(
+        tmp_path,
+        """
+        groups:
+          - name: g
+            rules:
+              - {record: hour, expr: "avg_over_time(queries[1h])"}
+              - {alert: Near, expr: queries > 1, for: 10m}
+              - {alert: Far, expr: "max_over_time(hour[30m] offset 1d) > 2"}
+        """,
+    )
+    assert reach(rules) == timedelta(days=1, hours=1, minutes=30)
+    assert reach(one(tmp_path, "queries > 1", **{"for": "10m"})) == timedelta(minutes=15)
