@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from flows import entities, quarantine, releases, suspended, upkeep
+from flows import entities, maintenance, quarantine, releases, suspended, upkeep
 from flows.ingest import ingest
 from flows.quality_report import quality_report
 from flows.score import score
@@ -45,6 +45,7 @@ def test_every_key_that_is_printed_is_documented_and_the_other_way_round(release
         quarantine.rows_told(contract, settings=Settings(), source="", limit=1, every=True),
         quarantine.retried(contract, settings=Settings()),
         suspended.told(contract, settings=Settings()),
+        maintenance.told(contract, settings=Settings()),
     ]
     printed = set().union(*told) - INCIDENTAL
     assert printed - documented() == set()
