@@ -7,6 +7,7 @@ FAULT ?=
 TRAINING ?=
 JSON ?=
 UPGRADE ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -14,6 +15,8 @@ READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 # What is quick; the rest starts servers, trains for a while, reads the public data or needs a GPU.
 UNIT := not slow and not service and not data and not gpu
+# So many processes at a time; whoever has nothing left takes half of what another one has before it. WORKERS=0 runs all in one.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # Options that name a place (indexes, find-links) stay out of the lock, and no machine's uv configuration goes in; but its certificates do count.
 COMPILE := $(BIN)/uv --no-config --system-certs pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	--generate-hashes --no-strip-extras --annotation-style line --custom-compile-command 'make lock' --no-emit-find-links --quiet
@@ -51,10 +54,10 @@ demo: setup ## the whole pipeline on a simulated fleet; FAULT=x100 plants a scal
 test: unit rest ## every test, the quick ones first
 
 unit: setup ## the tests that take seconds
-	$(BIN)/python -m pytest -m '$(UNIT)'
+	$(PYTEST) -m '$(UNIT)'
 
 rest: setup ## the tests that train, start servers, read public data or use a GPU
-	$(BIN)/python -m pytest -m 'not ($(UNIT))'
+	$(PYTEST) -m 'not ($(UNIT))'
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

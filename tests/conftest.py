@@ -17,8 +17,8 @@ HOME = Path(tempfile.mkdtemp(prefix="tidewatch-tests-"))
 
 DATA = Path(os.environ.get("TIDEWATCH_DATA", ROOT.parent / "shared" / "data"))
 
-for name in [name for name in os.environ if name.startswith(("TIDEWATCH_", "PREFECT_", "MLFLOW_"))]:
-    del os.environ[name]  # a developer's own settings must not decide a test
+for name in [name for name in os.environ if name.startswith(("TIDEWATCH_", "PREFECT_", "MLFLOW_")) and name != "TIDEWATCH_DATA"]:
+    del os.environ[name]  # a developer's own settings must not decide a test; where the data lie, every worker of a run must know
 os.environ |= {
     "TZ": "UTC",
     "DO_NOT_TRACK": "1",
@@ -32,6 +32,9 @@ os.environ |= {
 }
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda runs the gpu tests where there is one
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")  # so that sharing a batch is tested wherever something is trained
+# What one process has compiled no other one compiles again: workers inherit the first one's folder, as commands that tests start do.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 time.tzset()
 
 settings.register_profile("tidewatch", deadline=None, print_blob=True)
