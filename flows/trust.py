@@ -57,7 +57,7 @@ def free_run(candidate: Any, *, panel: Panel, thresholds: pl.DataFrame, contract
     errors = np.abs(values - told.forecasts[:, :, int(np.argmin(leads))])
     with np.errstate(invalid="ignore", divide="ignore"):
         beyond: NDArray[np.bool_] = errors / guard.usual[:, None, int(np.argmax(leads))] > guard.bars[:, None]
-    off = (beyond & seen).any(axis=2)
+    off = np.logical_and(beyond, seen).any(axis=2)
     normal = told.open & (panel.part == Part.CALIBRATE)[:, first:behind] & ~panel.hidden[:, first:behind] & seen.any(axis=2)
     count = normal.sum(axis=1)
     share[count > 0] = ((off & normal).sum(axis=1)[count > 0] / count[count > 0]).astype(np.float32)

@@ -1,6 +1,6 @@
 """Thresholds: what they are learned from, what they promise, and what is borrowed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from statistics import NormalDist
 
@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from serving.lending import complete
-from serving.surprise import LEAST_SD, Z, errors, joint
+from serving.surprise import LEAST_SD, SLOW_STEPS, Z, errors, joint
 from serving.thresholds import LEAST_THRESHOLD, calibrate
 from telemetry.schema import AT, COUNT, ENTITY, FORECAST, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS
 from telemetry.sections import Thresholds
@@ -23,6 +24,13 @@ WEEK = 7 * 24 * 60
 
 def noise(steps: int, *, seed: int = 0, scale: float = 1.0) -> list[float]:
     return (scale * np.random.default_rng(seed).normal(size=steps)).tolist()
+
+
+def z_of(errors: Sequence[float], *, sd: float) -> NDArray[np.float64]:
+    """z of one target and lead: of the minute, or of the last minutes together."""
+    scaled = pl.Series(errors, dtype=pl.Float64) / sd
+    slow = scaled.rolling_sum(SLOW_STEPS, min_samples=SLOW_STEPS).abs() / SLOW_STEPS**0.5
+    return np.maximum(scaled.abs().to_numpy(), slow.fill_null(0.0).to_numpy())
 
 
 def thresholds_of(*rows: tuple[str, str, int, float, float, int]) -> pl.DataFrame:
@@ -62,7 +70,7 @@ def test_newcomers_and_labelled_minutes_teach_nothing(forecasts_of: ForecastsOf,
 def test_the_quantile_is_the_finite_sample_rank_where_the_part_is_long_enough(forecasts_of: ForecastsOf) -> None:
     policy = Thresholds(false_alarms_per_week=WEEK / 100)  # one minute in a hundred
     found = calibrate(forecasts_of(noise(999)), policy=policy, cadence_seconds=60)
-    z = np.sort(np.abs(noise(999))) / found.get_column(SD).item()
+    z = np.sort(z_of(noise(999), sd=found.get_column(SD).item()))
     assert found.get_column(THRESHOLD).item() == pytest.approx(z[990 - 1], rel=1e-5)  # ceil(1000 * 0.99) = the 990th smallest
 
 
@@ -160,14 +168,14 @@ def test_a_newcomer_with_a_day_of_its_own_learns_from_it(forecasts_of: Forecasts
 
 def test_one_factor_brings_all_entities_of_a_target_to_the_promise(forecasts_of: ForecastsOf) -> None:
     """Bounded noise: a law of extreme values is wrong about it, and each entity alone is too short to show the rate."""
-    told = [forecasts_of(np.random.default_rng(seed).uniform(-1, 1, 2000).tolist(), entity=f"e{seed}") for seed in range(12)]
+    told = [forecasts_of(np.random.default_rng(seed).uniform(-1, 1, 8000).tolist(), entity=f"e{seed}") for seed in range(12)]
     policy = Thresholds(false_alarms_per_week=4.0)
     found = calibrate(told, policy=policy, cadence_seconds=60)
     above = 0
     for seed in range(12):
         bar = found.row(by_predicate=pl.col(ENTITY) == f"e{seed}", named=True)
-        later = np.abs(np.random.default_rng(100 + seed).uniform(-1, 1, 20 * WEEK))
-        above += int((later > bar[SD] * bar[THRESHOLD]).sum())
+        later = np.random.default_rng(100 + seed).uniform(-1, 1, 20 * WEEK).tolist()
+        above += int((z_of(later, sd=bar[SD]) > bar[THRESHOLD]).sum())
     assert 0.5 < above / (12 * 20 * 4.0) < 1.6
 
 
@@ -177,7 +185,7 @@ def test_exchangeable_minutes_realise_the_promise(forecasts_of: ForecastsOf, met
     policy = Thresholds.model_validate({"method": method, "false_alarms_per_week": 20.0})
     found = calibrate(told, policy=policy, cadence_seconds=60)
     above = [
-        (np.abs(noise(10 * WEEK, seed=50 + seed, scale=1 + seed / 4)) > sd * bar).mean()
+        (z_of(noise(10 * WEEK, seed=50 + seed, scale=1 + seed / 4), sd=sd) > bar).mean()
         for seed, (sd, bar) in enumerate(found.select(SD, THRESHOLD).iter_rows())
     ]
     assert np.mean(above) * WEEK == pytest.approx(20.0, rel=0.25)
@@ -192,7 +200,7 @@ def test_no_method_calls_the_usual_error_an_anomaly(forecasts_of: ForecastsOf, m
 
 def test_mean_and_deviations_are_those_of_z(forecasts_of: ForecastsOf) -> None:
     found = calibrate(forecasts_of(noise(3000)), policy=Thresholds(method="mean_sd", sigmas=3.0), cadence_seconds=60)
-    z = np.abs(noise(3000)) / found.get_column(SD).item()
+    z = z_of(noise(3000), sd=found.get_column(SD).item())
     assert found.get_column(THRESHOLD).item() == pytest.approx(z.mean() + 3 * z.std(ddof=1), rel=1e-5)
 
 
