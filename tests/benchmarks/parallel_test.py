@@ -1,8 +1,8 @@
 """The parallel test: two months of a simulated fleet with incidents of every kind, judged minute after minute beside threshold rules.
 
-    python tests/benchmarks/parallel_test.py [--seeds 5] [--first 0] [--customers 10] [--json]
+    python tests/benchmarks/parallel_test.py [--seeds 5] [--first 0] [--customers 8] [--baselines 1] [--keep FOLDER] [--json]
 
-For each seed a fleet of 10 customers in two regions is simulated (`telemetry.fleet`): 60 days are learned, as a retrain does it, the next
+For each seed a fleet of 8 customers in two regions is simulated (`telemetry.fleet`): 60 days are learned, as a retrain does it, the next
 60 are judged by that one release, by the production's own way (`flows.parallel_test.try_out`). One customer arrives early in the learning
 part, three within the test. 27 incidents of nine kinds fall into the test, nine others into the newcomers' first month; what counts as
 one was written down before anything was measured, in `telemetry.faults`. No label of the test is known to anything that judges.
@@ -16,8 +16,8 @@ Asked for, as the mean over the seeds:
     newcomer_minutes            the worst arriving entity's first trustworthy minute (see `judgement/newcomers.py`): at most 60
     newcomer_false_per_week     incidents of newcomers that nothing explains, per customer-week: at most 1
 
-Beside it, over the same weeks and held to the same truth: threshold rules (`judgement/rules.py`), and the last value and the value of the
-same minute a week before in the network's place, with the same way of calibration.
+Beside it, over the same weeks and held to the same truth: threshold rules (`judgement/rules.py`), and for the first seed the
+baselines of `flows.beside` (last value, seasonal naive, robust z, PCA), calibrated in the same way.
 
 How figures are counted is told in `judgement/figures.py`. Seeds below 100 are for this report; settings are chosen on others. The last
 line of --json is one record; the exit code is 1 where something asked for is missed.
@@ -39,9 +39,13 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(os.cpu_count() or 1, 4)))
 
-from telemetry import contract as contracts  # noqa: E402  (the environment is set first)
+import polars as pl  # noqa: E402  (the environment is set first)
+
+from flows.beside import baselines  # noqa: E402
+from flows.parallel_test import Candidate  # noqa: E402
+from telemetry import contract as contracts  # noqa: E402
 from telemetry.contract import Contract  # noqa: E402
-from tests.benchmarks.judgement import baselines, figures, newcomers, rules, weeks  # noqa: E402
+from tests.benchmarks.judgement import figures, newcomers, rules, weeks  # noqa: E402
 from tests.benchmarks.judgement.weeks import Size  # noqa: E402
 
 FALSE_PER_WEEK: Final = 1.0
@@ -57,11 +61,12 @@ Record = dict[str, Any]  # Any: plain JSON
 Say = Callable[[str], None]
 
 
-def of_seed(size: Size, *, seed: int, contract: Contract, folder: Path, say: Say) -> Record:
+def of_seed(
+    size: Size, *, seed: int, contract: Contract, folder: Path, say: Say, with_baselines: bool = True, keep: Path | None = None
+) -> Record:
     """The figures of one fleet."""
     began = time.perf_counter()
-    told = weeks.weeks(size, seed=seed, folder=folder / "fleet", contract=contract)
-    candidate, parts = weeks.learned(told, folder=folder / "panel")
+    told, candidate, parts = made(size, seed=seed, contract=contract, folder=folder, keep=keep)
     judged = weeks.judged(told, candidate=candidate, parts=parts, folder=folder / "judged")
     record: Record = {"seed": seed} | figures.beside(judged.incidents, told=told)
     record |= figures.rates(judged.minutes, promised=contract.thresholds.false_alarms_per_week)
@@ -78,13 +83,34 @@ def of_seed(size: Size, *, seed: int, contract: Contract, folder: Path, say: Say
         for name in ("found", "false_per_customer_week", "minutes_to_detect", "newcomer_false_per_customer_week")
     }
     record["rules"] = ruled
-    record["baselines"] = {
-        name: figures.beside(incidents, told=told) for name, incidents in baselines.told(told, candidate=candidate, parts=parts).items()
-    }
+    record["baselines"] = {}
+    if with_baselines:
+        record["baselines"] = of_baselines(told, candidate=candidate, parts=parts, folder=folder / "baselines")
     record["seconds"] = round(time.perf_counter() - began, 1)
     for line in lines(record):
         say(line)
     return record
+
+
+def made(size: Size, *, seed: int, contract: Contract, folder: Path, keep: Path | None) -> tuple[weeks.Weeks, Candidate, pl.DataFrame]:
+    """A fleet, and the model that was learned of it; taken from `keep` if they are there."""
+    told = weeks.kept(
+        keep and keep / f"fleet-{size.customers}-{seed}.pickle",
+        make=lambda: weeks.weeks(size, seed=seed, folder=folder / "fleet", contract=contract),
+    )
+    told = replace(told, telemetry=replace(told.telemetry, contract=contract))
+    leads = "-".join(map(str, contract.leads.steps))
+    candidate, parts = weeks.kept(
+        keep and keep / f"model-{size.customers}-{seed}-{leads}.pickle", make=lambda: weeks.learned(told, folder=folder / "panel")
+    )
+    return told, candidate, parts
+
+
+def of_baselines(told: weeks.Weeks, *, candidate: Candidate, parts: pl.DataFrame, folder: Path) -> Record:
+    """The figures of all that stands beside a release."""
+    panel = weeks.panel_of(told, candidate=candidate, parts=parts)
+    rivals = baselines(panel, scales=candidate.scales, contract=told.contract, into=folder)
+    return {rival.name: figures.beside(rival.incidents, told=told) for rival in rivals}
 
 
 def of_rules(told: weeks.Weeks, *, folder: Path) -> Record:
@@ -145,14 +171,8 @@ def summed(records: list[Record]) -> Record:
         }
         for kind in sorted({kind for record in records for kind in record["by_kind"]})
     }
-    names = records[0]["baselines"]
-    told["baselines"] = {
-        name: {
-            "found": sum(record["baselines"][name]["found"] for record in records),
-            "false_per_customer_week": figures.spread([record["baselines"][name]["false_per_customer_week"] for record in records])["mean"],
-        }
-        for name in names
-    }
+    asked = ("found", "incidents", "false_per_customer_week", "minutes_to_detect", "newcomer_found")
+    told["baselines"] = {name: {key: row[key] for key in asked} for name, row in records[0]["baselines"].items()}
     return told | {"spread": spread, "by_seed": records}
 
 
@@ -183,7 +203,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--baselines", type=int, default=1, help="of so many seeds they are judged, too")
     parser.add_argument("--customers", type=int, default=Size().customers)
+    parser.add_argument("--keep", type=Path, help="a folder in which fleets and models are kept for a later run")
     parser.add_argument("--leads", help="instead of the contract's, such as 1,15,60")
     parser.add_argument("--write-rules", type=Path, help="only this: the rules of the demo's fleet, at this place")
     parser.add_argument("--json", action="store_true")
@@ -195,11 +217,13 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.write_rules:
         rules.of_demo(asked.write_rules)
         return 0
-    began, records = time.perf_counter(), []
+    began = time.perf_counter()
+    records: list[Record] = []
     for seed in range(asked.first, asked.first + asked.seeds):
         with tempfile.TemporaryDirectory(prefix="tidewatch-parallel-") as folder:
             size = replace(Size(), customers=asked.customers)
-            records.append(of_seed(size, seed=seed, contract=contract_of(asked.leads), folder=Path(folder), say=say))
+            how: Record = {"seed": seed, "contract": contract_of(asked.leads), "folder": Path(folder), "say": say, "keep": asked.keep}
+            records.append(of_seed(size, **how, with_baselines=len(records) < asked.baselines))
     record = summed(records)
     wrong = missed(record)
     say(f"{len(records)} seeds, mean ± deviation:")

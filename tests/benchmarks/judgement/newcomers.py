@@ -23,7 +23,7 @@ from telemetry import windows
 from telemetry.schema import AT, END, ENTITY, FIRST_SEEN, OPENED, START, SURPRISE, TIME
 from tests.benchmarks.judgement.weeks import BEGIN, Weeks
 
-AGES: Final = (1, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 360, 720, 1440)
+AGES: Final = (1, 5, 10, 15, 30, 60, 120, 360, 1440)
 """Minutes."""
 FAULT_MINUTES: Final = 30
 WATCHED: Final = timedelta(days=1)
@@ -133,7 +133,8 @@ def _named(entity: str, *, age: int) -> str:
 
 
 def _struck(rows: pl.DataFrame, *, since: datetime, name: str) -> pl.DataFrame:
-    """A copy with the fault."""
-    hit = (pl.col(AT) >= since) & (pl.col(AT) < since + timedelta(minutes=FAULT_MINUTES))
+    """A copy with the fault, at the end of which it ends."""
+    ends = since + timedelta(minutes=FAULT_MINUTES)
+    hit = (pl.col(AT) >= since) & (pl.col(AT) < ends)
     worse = [pl.when(hit).then(pl.col(column) * factor).otherwise(pl.col(column)).alias(column) for column, factor in STRONG.items()]
-    return rows.with_columns(pl.lit(name).alias(ENTITY), *worse)
+    return rows.filter(pl.col(AT) < ends).with_columns(pl.lit(name).alias(ENTITY), *worse)

@@ -5,10 +5,12 @@ judged went the way of a release: cut, scaled, learned, calibrated, and then `fl
 """
 
 import os
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import polars as pl
 
@@ -29,13 +31,14 @@ WAKE: Final = timedelta(hours=1)
 """After an incident, in which a promise about normal minutes is not held to them: told apart, never left out unsaid."""
 MATURE: Final = "mature"
 EVENT: Final = "event"
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
     """How large a fleet, and for how long."""
 
-    customers: int = 10
+    customers: int = 8
     regions: tuple[str, ...] = ("eu", "us")
     learned_days: int = 60
     judged_days: int = 60
@@ -156,7 +159,7 @@ def weeks(size: Size, *, seed: int, folder: Path, contract: Contract | None = No
         pl.col(START).cast(pl.String),
     )
     event = pl.when(pl.col(KIND).is_in([REGIONAL, "customer"])).then(together).otherwise(alone).alias(EVENT)
-    told = replace(made, labels=made.labels.filter(before), contract=contract or made.contract)
+    told = replace(made, labels=made.labels.filter(before), contract=contract or made.contract, oracle=None)
     return Weeks(
         size=size,
         telemetry=told,
@@ -177,6 +180,18 @@ def _lives(size: Size, *, first: object, young: timedelta) -> list[pl.Expr]:
 
     turned = pl.max_horizontal(begin, pl.min_horizontal(matured, end))
     return [matured.alias("matured"), in_weeks(turned, end).alias(MATURE), in_weeks(begin, turned).alias(NEWCOMER)]
+
+
+def kept(path: Path | None, *, make: Callable[[], Made]) -> Made:
+    """What is made, or what an earlier call left at `path`."""
+    if path is not None and path.exists():
+        found: Made = pickle.loads(path.read_bytes())  # noqa: S301  (written by the call below, in a folder of the user's own)
+        return found
+    done = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(done))
+    return done
 
 
 def learned(told: Weeks, *, folder: Path) -> tuple[Candidate, pl.DataFrame]:
