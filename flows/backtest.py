@@ -16,6 +16,7 @@ from flows.excerpts import excerpts
 from flows.judge import incidents_told
 from flows.lakes import labels_of, lake_of
 from flows.locations import instant
+from flows.maintained import maintain
 from flows.prepare import build, work
 from flows.replay import CALIBRATED, Aside, ranks, replay
 from flows.reporting import closing
@@ -203,10 +204,11 @@ def baselines_of_period(asked: Asked, *, folder: str) -> list[Told]:
     aside = Aside(asked.lake.root, storage_options=asked.lake.storage_options, aside=str(work(folder) / "replay"))
     told = aside.read("suspensions", schema=SUSPENSIONS).filter(pl.col(RELEASE) == asked.release.id).collect()
     rows = possible(asked.lake.grid(contract=asked.learned, until=asked.until), contract=asked.learned)
-    grid = masked(rows, spans=spans(told)).collect().lazy()
+    worked_on = maintain(asked.lake, release=asked.release, contract=asked.learned, begun=False)
+    grid = masked(rows, spans=pl.concat([spans(told), worked_on.spans])).collect().lazy()
     panel = build(grid, lake=asked.lake, contract=asked.learned, scales=asked.release.scales, parts=_parts(asked, grid=grid))
     policy = asked.learned.model_copy(update={"split": asked.learned.split.model_copy(update={"by": "time"})})
-    every = baselines(panel, scales=asked.release.scales, contract=policy, into=work(folder) / "beside")
+    every = baselines(panel, scales=asked.release.scales, contract=policy, into=work(folder) / "beside", worked_on=worked_on.told)
     return [each.told(asked.labels) for each in every]
 
 

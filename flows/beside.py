@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from flows.parallel_test import judged
 from serving.forecasts import tell_each
 from serving.incidents import TOLERANCE_MINUTES, match
+from serving.maintenance import silences
 from serving.thresholds import calibrate
 from telemetry.contract import Contract
 from telemetry.panel import Panel, Part
@@ -63,7 +64,7 @@ class Rival:
         return Told(name=self.name, incidents=matched.incidents, labels=matched.labels, scores=scores, ranks=self.ranks)
 
 
-def baselines(panel: Panel, *, scales: pl.DataFrame, contract: Contract, into: Path) -> list[Rival]:
+def baselines(panel: Panel, *, scales: pl.DataFrame, contract: Contract, into: Path, worked_on: pl.DataFrame | None = None) -> list[Rival]:
     """Every baseline over the panel's test part, fitted on its train part and calibrated on its calibrate part.
 
     Args:
@@ -71,18 +72,24 @@ def baselines(panel: Panel, *, scales: pl.DataFrame, contract: Contract, into: P
         scales: SCALES.
         contract: how thresholds are set, and when an incident opens and closes.
         into: folder in which they leave their scores, by their names.
+        worked_on: PERIODS of `telemetry.maintenance`, in which nobody's silence is an incident.
     """
-    return [_judged(each, contract=contract, into=into / each.name) for each in expectations(panel, scales=scales)]
+    every = expectations(panel, scales=scales)
+    return [_judged(each, contract=contract, into=into / each.name, worked_on=worked_on) for each in every]
 
 
-def _judged(expected: Expected, *, contract: Contract, into: Path) -> Rival:
-    def rows(part: Part) -> Iterator[pl.DataFrame]:
-        return tell_each(expected.panel, expected.forecasts, leads=(1,), scales=expected.scales, start=0, part=part)
+def _judged(expected: Expected, *, contract: Contract, into: Path, worked_on: pl.DataFrame | None) -> Rival:
+    def rows(panel: Panel, part: Part) -> Iterator[pl.DataFrame]:
+        return tell_each(panel, expected.forecasts, leads=(1,), scales=expected.scales, start=0, part=part)
 
-    thresholds = calibrate(rows(Part.CALIBRATE), policy=contract.thresholds, cadence_seconds=contract.time.cadence_seconds)
+    panel, policy = expected.panel, contract.thresholds
+    calm = replace(panel, incident=panel.hidden)
+    thresholds = calibrate(rows(calm, Part.CALIBRATE), policy=policy, cadence_seconds=contract.time.cadence_seconds)
     incidents, ranks = judged(
-        rows(Part.TEST), thresholds=thresholds, panel=expected.panel, contract=contract, into=into, release=expected.name
+        rows(panel, Part.TEST), thresholds=thresholds, panel=panel, contract=contract, into=into, release=expected.name
     )
+    if worked_on is not None:
+        incidents = silences(incidents, told=worked_on, policy=policy, cadence=contract.time.cadence)
     return Rival(name=expected.name, incidents=incidents, ranks=ranks, scores=into / "scores")
 
 
@@ -90,7 +97,7 @@ def expectations(panel: Panel, *, scales: pl.DataFrame) -> Iterator[Expected]:
     """What each baseline expects, one after the other; nothing of it knows of a later step or of anything but the train part."""
     from models.baselines import pca_score, persistence, robust_z, seasonal_naive
 
-    fit = (panel.part == Part.TRAIN) & ~panel.newcomer & ~panel.incident
+    fit = (panel.part == Part.TRAIN) & ~panel.newcomer & ~panel.hidden
     targets = list(panel.targets)
     values, observed = panel.values[..., targets], panel.observed[..., targets]
     alone = replace(panel, parameters=panel.target_names, targets=tuple(range(len(targets))), values=values, observed=observed)

@@ -4,17 +4,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from prefect import task
 
 from flows.artifacts import tell_table
+from flows.beside import PCA, Rival, baselines, figures, watched
 from flows.blocks import percent
 from flows.check import maintained
+from flows.detectors import Comparison, comparison, leave
 from flows.excerpts import excerpts
 from flows.injected import Trial, trial
 from flows.lakes import labels_of, lake_of
-from flows.parallel_test import candidate_of, champion, end_of, try_out
+from flows.parallel_test import Candidate, Champion, Seen, candidate_of, champion, end_of, try_out
 from flows.prepare import work
 from flows.retries import ONCE
 from flows.runs import Run
@@ -24,10 +25,9 @@ from serving.release import VIEWS_FILE
 from telemetry import contract as contracts
 from telemetry import panel as panels
 from telemetry.contract import Contract
-from telemetry.panel import Panel, Part
-from telemetry.schema import AT, END, ENTITY, LABEL, SCORE, START
+from telemetry.panel import Panel
+from telemetry.schema import END, ENTITY, START
 from validation.metrics import Measured, Metrics, measure
-from validation.vus import vus_pr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,18 @@ class Judged:
     minutes_to_detect: float | None
     found: frozenset[str] | None
     found_by_champion: frozenset[str] | None
-    vus_pr: float | None
-    vus_pr_pca: float | None
+    comparison: Comparison
     injected: Trial
+
+    @property
+    def vus_pr(self) -> float | None:
+        """Of the candidate, where there are labels."""
+        return self.comparison.detected[0].figures.vus_pr
+
+    @property
+    def vus_pr_pca(self) -> float | None:
+        """Of the linear baseline."""
+        return self.comparison.vus_pr(PCA)
 
     def facts(self) -> dict[str, Any]:  # Any: plain JSON
         """Its part of a summary."""
@@ -65,6 +74,7 @@ class Judged:
             "minutes_to_detect": self.minutes_to_detect,
             "vus_pr": self.vus_pr,
             "vus_pr_pca": self.vus_pr_pca,
+            **self.comparison.facts(),
             **self.injected.facts(),
         }
 
@@ -107,8 +117,7 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
         minutes_to_detect=matched.labels.select(pl.col(MINUTES_TO_DETECT).median()).item(),
         found=matched.found_keys if labels.height else None,
         found_by_champion=against.found if against and labels.height else None,
-        vus_pr=_mean_vus(seen.ranks) if labels.height else None,
-        vus_pr_pca=_mean_vus(_pca(panel, ranks=seen.ranks)) if labels.height else None,
+        comparison=_compared(seen, against=against, panel=panel, candidate=candidate, contract=declared, labels=labels, folder=folder),
         injected=injected,
     )
     _leave(measured, matched=matched, thresholds=seen.thresholds, contract=declared, folder=folder)
@@ -127,29 +136,27 @@ def _labels_in_test(labels: pl.DataFrame, *, folder: str) -> pl.DataFrame:
     return within.select(labels.columns).sort(ENTITY, START)
 
 
-def _pca(panel: Panel, *, ranks: pl.DataFrame) -> pl.DataFrame:
-    """The linear baseline's score for the same minutes: PCA fitted on the training part."""
-    from models.baselines import pca_score
-
-    scores = pca_score(panel.values, observed=panel.observed, fit=(panel.part == Part.TRAIN) & ~panel.newcomer & ~panel.hidden)
-    step_us = panel.cadence_seconds * 1_000_000
-    frames = [
-        rows.with_columns(
-            pl.Series(SCORE, scores[panel.entities.index(str(name)), (rows[AT].dt.epoch("us").to_numpy() - panel.start_us) // step_us])
-        )
-        for (name,), rows in ranks.partition_by(ENTITY, as_dict=True).items()
-    ]
-    return pl.concat(frames) if frames else ranks
-
-
-def _mean_vus(ranks: pl.DataFrame) -> float | None:
-    """The mean VUS-PR over the entities that have a labelled minute; None if there is none."""
-    labelled = ranks.filter(pl.col(LABEL).any().over(ENTITY)).sort(ENTITY, AT)
-    values = [
-        vus_pr(rows[SCORE].cast(pl.Float64).to_numpy(), rows[LABEL].to_numpy())
-        for rows in labelled.partition_by(ENTITY, maintain_order=True)
-    ]
-    return float(np.mean(values)) if values else None
+def _compared(
+    seen: Seen,
+    *,
+    against: Champion | None,
+    panel: Panel,
+    candidate: Candidate,
+    contract: Contract,
+    labels: pl.DataFrame,
+    folder: str,
+) -> Comparison:
+    """The candidate beside the champion and the baselines, all by the same figures over the test part."""
+    rivals = [Rival(name="candidate", incidents=seen.incidents, ranks=seen.ranks, scores=work(folder) / "candidate" / "scores")]
+    if against is not None:
+        name = f"champion {against.release}"
+        rivals.append(Rival(name=name, incidents=against.seen.incidents, ranks=against.seen.ranks, scores=against.folder / "scores"))
+    into = work(folder) / "beside"
+    rivals += baselines(panel, scales=candidate.scales, contract=contract, into=into, worked_on=maintained(folder))
+    told = [rival.told(labels) for rival in rivals]
+    found = comparison(told, detected=figures(told, watched=watched(panel), contract=contract))
+    leave(found, folder=Path(folder))
+    return found
 
 
 def _leave(measured: Measured, *, matched: Matched, thresholds: pl.DataFrame, contract: Contract, folder: str) -> None:

@@ -66,11 +66,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Champion:
-    """The release in force, over the same minutes as its challenger."""
+    """The release in force, over the same minutes as its challenger; `folder` is where its scores were left."""
 
     release: str
     metrics: Metrics
     found: frozenset[str]
+    seen: Seen
+    folder: Path
 
 
 def candidate_of(folder: str) -> Candidate:
@@ -233,4 +235,5 @@ def champion(
     sigma = sigmas.select(ENTITY, pl.col(PARAMETER).alias(TARGET), pl.col(SD).cast(pl.Float32).alias(SIGMA))
     rows = pl.scan_parquet(into / "lead1" / "*.parquet").drop(SIGMA).join(sigma.lazy(), on=[ENTITY, TARGET])
     metrics = measure(rows, block_minutes=contract.gate.block_minutes).metrics
-    return Champion(release=release.id, metrics=metrics, found=match(seen.incidents, labels=labels).found_keys)
+    found = match(seen.incidents, labels=labels).found_keys
+    return Champion(release=release.id, metrics=metrics, found=found, seen=seen, folder=into)

@@ -21,25 +21,25 @@ from telemetry.lake import Lake
 from telemetry.schema import AT, FEED, INCIDENTS, NEWEST, SCORES, WATERMARKS
 from validation.detection import marked
 
-OWN: Final = frozenset({"scores", "coverage", "incidents", "suspensions", "progress", "watermarks"})
-"""Tables that a scoring writes, and the one that says how far the feeds have come."""
+MEASURED: Final = frozenset({"grid", "readings", "entities", "labels", "lifts", "maintenance"})
+"""Tables that say what was, and what people said of it."""
 CALIBRATED: Final = "calibrated_until"
 _FEED: Final = "replay"
 
 
 @dataclass(frozen=True, slots=True)
 class Aside(Lake):
-    """A lake whose OWN tables lie elsewhere.
+    """A lake of which all but the tables MEASURED lie elsewhere.
 
     Attributes:
-        aside: folder of these.
+        aside: folder of the others.
     """
 
     aside: str = field(kw_only=True)
 
     def uri(self, name: str) -> str:
         """Where a table lies."""
-        return f"{self.aside}/{name}" if name in OWN else Lake.uri(self, name)
+        return Lake.uri(self, name) if name in MEASURED else f"{self.aside}/{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
