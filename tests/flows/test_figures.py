@@ -5,6 +5,7 @@ import re
 import pytest
 
 from flows import entities, maintenance, quarantine, releases, suspended, upkeep
+from flows.backtest import backtest
 from flows.ingest import ingest
 from flows.quality_report import quality_report
 from flows.score import score
@@ -34,6 +35,7 @@ def test_every_key_that_is_printed_is_documented_and_the_other_way_round(release
         ingest(contract=contract, source=released.fleet.live),
         score(contract=contract),
         shadow(contract=contract),
+        backtest(contract=contract, rules=str(CHECKOUT / "infra" / "rules" / "fleet.yml")),
         quality_report(contract=contract),
         tend(contract=contract),
         sweep(contract=contract, designs="2 x LSTM(64), 16 steps, apart", time_steps=(16,), seeds=1, epochs=1),
