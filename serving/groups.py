@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from serving.label_sets import LEAST_HIT, Ints, LabelSet, Partition, explain, partitions
+from serving.label_sets import LEAST_HIT, Ints, LabelSet, Partition, explain, least_bits, partitions
 from telemetry.schema import (
     END,
     ENTITY,
@@ -54,7 +54,8 @@ def group(
     quiet, window = _quiet_and_window(policy, cadence_seconds=cadence_seconds)
     for cluster in _clustered(incidents, policy=policy, cadence_seconds=cadence_seconds).partition_by(_CLUSTER, include_key=False):
         there = _there(labels, cluster=cluster, watched=watched)
-        found.append(_Fold(incidents=cluster, there=there, quiet=quiet, window=window).groups())
+        enough = least_bits(there.height, together=2 * window / timedelta(weeks=1))
+        found.append(_Fold(incidents=cluster, there=there, quiet=quiet, window=window, least_bits=enough).groups())
     return conform(pl.concat(found).sort(GROUP, ENTITY, INCIDENT), GROUPS, name="groups")
 
 
@@ -110,12 +111,14 @@ class _Fold:
         there: `entity` and labels of N entities, sorted.
         quiet: how long after its end an incident can open again.
         window: how close incidents open that may be one.
+        least_bits: what a label set must save.
     """
 
     incidents: pl.DataFrame
     there: pl.DataFrame
     quiet: timedelta
     window: timedelta
+    least_bits: float
     open: list[_Group] = field(default_factory=list)
     closed: list[_Group] = field(default_factory=list)
     who: Ints = field(init=False)
@@ -152,7 +155,7 @@ class _Fold:
         hit[self.who[rows]] = True
         if hit.sum() < LEAST_HIT:
             return
-        found = self._united(explain(hit, partitions=self.partitions), rows=rows)
+        found = self._united(explain(hit, partitions=self.partitions, least_bits=self.least_bits), rows=rows)
         owners = self._owners(found)
         claims = self._claims(rows, found=found, owners=owners)
         stays = [group for group in self.open if group not in owners.values()]

@@ -12,8 +12,12 @@ their values) where the whole becomes shorter by it: name + the k of n + the oth
 the rest is, by more than chance gives to one of so many sets; who in it is not hit costs bits. Label sets are taken one by one, the one
 that saves the most first; what is left is explained by none. Everyone needs no name and saves nothing: it is told where, after all that,
 more than half of the rest is hit.
+
+Chance saves b bits at most once in 2^b looks (Gruenwald, The Minimum Description Length Principle, 2007, ch. 3). The more entities there
+are, the more often incidents of theirs come together by chance, so that a label set must save `least_bits`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -101,17 +105,32 @@ def partitions(there: pl.DataFrame) -> tuple[Partition, ...]:
     return tuple(made)
 
 
-def explain(hit: Bools, *, partitions: tuple[Partition, ...]) -> list[LabelSet]:
-    """The label sets that tell shortest who of N entities is hit, the one that saves the most first; none where none saves a bit.
+def least_bits(entities: int, *, together: float) -> float:
+    """What a label set must save so that chance makes one no oftener than about once a week, with an incident a week of each entity.
+
+    There are as many looks as incidents open beside another one.
+
+    Args:
+        entities: N.
+        together: share of a week within which incidents come together.
+
+    >>> round(least_bits(24, together=30 / 10_080), 2), round(least_bits(1000, together=30 / 10_080), 2)
+    (0.78, 9.97)
+    """
+    return math.log2(max(1.0, entities * min(1.0, entities * together)))
+
+
+def explain(hit: Bools, *, partitions: tuple[Partition, ...], least_bits: float = 0.0) -> list[LabelSet]:
+    """The label sets that tell shortest who of N entities is hit, the one that saves the most first; none where none saves enough.
 
     Args:
         hit: bool[N].
         partitions: of the same N entities.
+        least_bits: what each must save, or more than nothing.
     """
-    cost = _cost_of(len(hit))
     rest = np.ones(len(hit), dtype=np.bool_)
     found: list[LabelSet] = []
-    while (hit & rest).sum() >= LEAST_HIT and (best := _best(hit, rest=rest, partitions=partitions, cost=cost)) is not None:
+    while (hit & rest).sum() >= LEAST_HIT and (best := _best(hit, rest=rest, partitions=partitions, least_bits=least_bits)) is not None:
         found.append(best)
         rest &= ~best.covers
     left = int((hit & rest).sum())
@@ -120,11 +139,12 @@ def explain(hit: Bools, *, partitions: tuple[Partition, ...]) -> list[LabelSet]:
     return found
 
 
-def _best(hit: Bools, *, rest: Bools, partitions: tuple[Partition, ...], cost: "_Cost") -> LabelSet | None:
+def _best(hit: Bools, *, rest: Bools, partitions: tuple[Partition, ...], least_bits: float) -> LabelSet | None:
     """The label set that saves the most of what is left, the one with the fewest keys among equals."""
+    cost = _cost_of(len(hit))
     of_all, of_hit = int(rest.sum()), int((hit & rest).sum())
     before = cost.of(np.array([of_all]), np.array([of_hit]))[0]
-    saved, best = 0.0, None
+    saved, best = least_bits, None
     for partition in partitions:
         size = len(partition.names)
         n = np.bincount(partition.code[rest & (partition.code >= 0)], minlength=size)

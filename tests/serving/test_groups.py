@@ -77,7 +77,9 @@ def test_a_group_tells_its_members_from_first_to_last_and_who_is_not_hit() -> No
 
 
 def test_two_outages_at_once_are_two_groups() -> None:
-    assert told(grouped(of(EU | V21, spread=4), NOISE)) == [("region=eu", 30, 0), ("version=2.1", 30, 0)]
+    found = told(grouped(of(EU | V21, spread=4), NOISE))
+    assert [(name, spared) for name, _, spared in found] == [("region=eu", 0), ("version=2.1", 0)]
+    assert sum(hit for _, hit, _ in found) == 60
 
 
 def test_values_of_one_key_at_once_are_one_group_and_one_after_the_other_two() -> None:
@@ -96,15 +98,22 @@ def test_what_no_label_set_explains_stays_single() -> None:
     assert grouped(frame()).is_empty()
 
 
+def test_a_pair_of_one_customer_is_chance_in_a_large_fleet_and_none_in_a_small_one() -> None:
+    pair = frame(incident("c05/us", 10), incident("c05/eu", 12))
+    small = LABELS.select(ENTITY, "customer", "region").filter(EU | US).head(24)
+    assert grouped(pair).is_empty()
+    assert told(group(pair, labels=small, policy=POLICY, cadence_seconds=60)) == [("customer=c05", 2, 0)]
+
+
 def test_an_entity_that_is_hit_by_many_incidents_is_one_entity() -> None:
     again = frame(*(incident("c05/us", minute, lasts=10) for minute in (10, 11, 12, 13, 14)))
     assert grouped(again).is_empty()
 
 
 def test_what_opens_apart_is_not_one() -> None:
-    pair = [incident("c05/us", 10, lasts=10), incident("c05/eu", 100, lasts=10)]
-    assert grouped(frame(*pair)).is_empty()
-    assert told(grouped(frame(pair[0], incident("c05/eu", 12, lasts=10)))) == [("customer=c05", 2, 2)]
+    first = (incident("c05/us", 10, lasts=10), incident("c05/eu", 12, lasts=10))
+    assert grouped(frame(*first, incident("c05/ap", 100, lasts=10))).is_empty()
+    assert told(grouped(frame(*first, incident("c05/ap", 14, lasts=10)))) == [("customer=c05", 3, 1)]
 
 
 def test_who_joins_late_is_in_it_as_long_as_it_is_open() -> None:
