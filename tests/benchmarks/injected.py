@@ -76,6 +76,8 @@ def outcomes(telemetry: Telemetry, *, seeds: int, each: int, folder: Path) -> li
             candidate, at=at, panel=at.panel, thresholds=plain.thresholds, contract=contract, labels=telemetry.labels, into=folder / "copy"
         )
         told.append(found)
+        shares = ", ".join(f"{who} {recall(found.met, who=who)}" for who in (MATURE, NEWCOMERS))
+        print(f"{contract.name}, seed {seed}: recall of {shares}", file=sys.stderr, flush=True)
     return told
 
 
