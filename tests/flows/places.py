@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from flows.verdicts import Advanced, advance
 from serving import stretches
 from serving.release import Release, compose
+from serving.views import Views
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.lake import Lake
@@ -91,6 +92,22 @@ def release_of(contract: Contract) -> Release:
         contract=contract.model_dump(mode="json"),
         manifest={"calibrated_until": at(SCORED_FROM).isoformat(), "entities": ["a", "b"]},
         created_at=START,
+        views=views_of(2, parameters=len(contract.names), level=0.0),
+    )
+
+
+def views_of(entities: int, *, parameters: int, level: float) -> Views:
+    """Of so many entities, all fed; with a level of 0 there is no joint number of them."""
+    rows, size = entities + 1, 2 * 2  # leads times targets
+    return Views(
+        entities=ENTITIES[:entities],
+        sd=np.ones((rows, 2, 2), dtype=np.float32),
+        precision=np.stack([np.eye(size, dtype=np.float32)] * rows),
+        center=np.zeros((rows, parameters), dtype=np.float32),
+        deviation=np.ones((rows, parameters), dtype=np.float32),
+        components=np.zeros((rows, parameters, 1), dtype=np.float32),
+        level=np.full((rows, 3), level, dtype=np.float32),
+        free_run=np.zeros(rows, dtype=np.float32),
     )
 
 

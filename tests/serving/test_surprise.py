@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving.surprise import SLOW_STEPS, Z, errors, joint
+from serving.surprise import SLOW_STEPS, SLOW_UNIT, Z, errors, joint
 from telemetry.schema import TARGET, THRESHOLDS
 
 ForecastsOf = Callable[..., pl.DataFrame]
@@ -24,8 +24,15 @@ def test_one_large_error_is_told_at_once(forecasts_of: ForecastsOf) -> None:
 def test_small_errors_of_one_sign_add_up(forecasts_of: ForecastsOf) -> None:
     z = z_of(forecasts_of([0.0] * SLOW_STEPS + [-0.5] * 40))
     assert z[SLOW_STEPS] == pytest.approx(1.0)
-    assert z[-1] == pytest.approx(SLOW_STEPS**0.5)
-    assert (np.diff(z[SLOW_STEPS + 5 : 2 * SLOW_STEPS]) > 0).all()
+    assert z[-1] == pytest.approx(SLOW_STEPS / 2 * SLOW_UNIT)
+    assert (np.diff(z[SLOW_STEPS + SLOW_STEPS // 2 + 3 : 2 * SLOW_STEPS - 1]) > 0).all()
+
+
+def test_a_burst_and_an_outage_do_not_linger(forecasts_of: ForecastsOf) -> None:
+    burst = z_of(forecasts_of([0.0] * 40 + [30.0] + [0.05] * 40))
+    assert max(burst[41:]) < 1.0
+    over = z_of(forecasts_of([0.0] * 40 + [30.0] * 60 + [0.05] * 40))
+    assert max(over[100 + SLOW_STEPS // 2 :]) < 1.0
 
 
 def test_small_errors_of_both_signs_do_not(forecasts_of: ForecastsOf) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.lending import complete
-from serving.surprise import LEAST_SD, SLOW_STEPS, Z, errors, joint
+from serving.surprise import LEAST_SD, SLOW_CLIP, SLOW_STEPS, SLOW_UNIT, Z, errors, joint
 from serving.thresholds import LEAST_THRESHOLD, calibrate
 from telemetry.schema import AT, COUNT, ENTITY, FORECAST, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS
 from telemetry.sections import Thresholds
@@ -28,9 +28,11 @@ def noise(steps: int, *, seed: int = 0, scale: float = 1.0) -> list[float]:
 
 def z_of(errors: Sequence[float], *, sd: float) -> NDArray[np.float64]:
     """z of one target and lead: of the minute, or of the last minutes together."""
-    scaled = pl.Series(errors, dtype=pl.Float64) / sd
-    slow = scaled.rolling_sum(SLOW_STEPS, min_samples=SLOW_STEPS).abs() / SLOW_STEPS**0.5
-    return np.maximum(scaled.abs().to_numpy(), slow.fill_null(0.0).to_numpy())
+    scaled, half = np.asarray(errors) / sd, SLOW_STEPS // 2
+    sums = np.convolve(np.clip(scaled, -SLOW_CLIP, SLOW_CLIP), np.ones(half))[half - 1 : len(scaled)]
+    newer, older = sums[half:], sums[:-half]
+    lean = np.where(newer * older > 0, np.minimum(np.abs(newer), np.abs(older)), 0.0)
+    return np.maximum(np.abs(scaled), np.concatenate([np.zeros(SLOW_STEPS - 1), lean * SLOW_UNIT]))
 
 
 def thresholds_of(*rows: tuple[str, str, int, float, float, int]) -> pl.DataFrame:
