@@ -36,8 +36,8 @@ SLOW_STEPS: Final = 24
 find neither."""
 SLOW_UNIT: Final = 1.1 * 2 / SLOW_STEPS**0.5
 """Of independent normal errors the slow z then passes as far beyond 4.4 by chance as the error of a single minute does, once in 100,000."""
-SLOW_CLIP: Final = 4.0
-"""A single error counts for no more than this."""
+SLOW_CLIP: Final = 2.5
+"""A single error counts for no more than this: the larger ones are told at once, and are not to linger."""
 _SIGNED: Final = "__signed__"
 
 

