@@ -39,7 +39,7 @@ from telemetry import scaling, windows  # noqa: E402
 from telemetry.contract import Contract  # noqa: E402
 from telemetry.fleet import FleetConfig, simulate  # noqa: E402
 from telemetry.maintenance import PERIODS  # noqa: E402
-from telemetry.schema import AT, ENTITY, INCIDENTS, SURPRISE, TARGET  # noqa: E402
+from telemetry.schema import AT, ENTITY, INCIDENTS, JOINT, SURPRISE, TARGET  # noqa: E402
 from tests.benchmarks.learner import telemetries  # noqa: E402
 from tests.benchmarks.learner.telemetries import Telemetry  # noqa: E402
 
@@ -61,11 +61,15 @@ class Scored:
     """What became of one outage, and of everybody else in its week."""
 
     mean: float
+    single: float
+    """The same without the joint surprise, of single targets alone."""
     peak: float
     flagged: float
     incidents: int
     false_incidents: int
     hidden: int
+    by_first: float
+    """The mean by the release that has never seen one, over the same minutes: what differs between outages is no matter of retrains."""
 
 
 def outages(start: datetime) -> list[tuple[datetime, datetime]]:
@@ -127,19 +131,28 @@ def live(learned: Learned, told: Telemetry, *, since: datetime, until: datetime,
     return scores, open_incidents(scores, policy=policy, cadence_seconds=seconds, until=until)
 
 
-def of_outage(scores: pl.DataFrame, incidents: pl.DataFrame, *, outage: tuple[datetime, datetime], hidden: int) -> Scored:
+def minutes_of(scores: pl.DataFrame, *, outage: tuple[datetime, datetime]) -> pl.DataFrame:
+    """`entity, at, surprise`: the greatest of any target, in the minutes of the outage."""
+    start, end = outage
+    hit = scores.filter(pl.col(ENTITY).str.starts_with(f"{CUSTOMER}/"), pl.col(AT) >= start, pl.col(AT) < end)
+    return hit.group_by(ENTITY, AT).agg(pl.col(SURPRISE).max())
+
+
+def of_outage(scores: pl.DataFrame, incidents: pl.DataFrame, *, outage: tuple[datetime, datetime], hidden: int, by_first: float) -> Scored:
     """The outage's score; incidents that do not overlap it are false."""
     start, end = outage
     customer = pl.col(ENTITY).str.starts_with(f"{CUSTOMER}/")
-    minutes = scores.filter(customer, pl.col(AT) >= start, pl.col(AT) < end).group_by(ENTITY, AT).agg(pl.col(SURPRISE).max())
+    minutes = minutes_of(scores, outage=outage)
     mine = incidents.filter(customer, pl.col("start") < end, pl.col("end") > start)
     return Scored(
         mean=float(minutes.select(pl.col(SURPRISE).mean()).item()),
+        single=float(minutes_of(scores.filter(pl.col(TARGET) != JOINT), outage=outage).select(pl.col(SURPRISE).mean()).item()),
         peak=float(minutes.select(pl.col(SURPRISE).max()).item()),
         flagged=float(minutes.select((pl.col(SURPRISE) > 1).mean()).item()),
         incidents=mine.height,
         false_incidents=incidents.height - mine.height,
         hidden=hidden,
+        by_first=by_first,
     )
 
 
@@ -153,9 +166,12 @@ def of_arm(told: Telemetry, first: Learned, *, contract: Contract, masked: bool,
         if week:
             known = pl.concat(raised if masked else raised[:1])
             learned = learn(told.until(since), contract=contract, incidents=known, epochs=epochs, folder=folder / f"week{week}")
-        scores, incidents = live(learned, told, since=since, until=since + 7 * DAY, contract=contract)
+        until = since + 7 * DAY
+        scores, incidents = live(learned, told, since=since, until=until, contract=contract)
         raised.append(incidents)
-        found.append(of_outage(scores, incidents, outage=outage, hidden=learned.hidden))
+        others = scores if learned is first else live(first, told, since=since, until=until, contract=contract)[0]
+        by_first = float(minutes_of(others, outage=outage).select(pl.col(SURPRISE).mean()).item())
+        found.append(of_outage(scores, incidents, outage=outage, hidden=learned.hidden, by_first=by_first))
         print(f"{'masked' if masked else 'plain'} {week + 1}: {found[-1]}", file=sys.stderr, flush=True)
     return found
 
@@ -183,6 +199,10 @@ def measure(*, seed: int, customers: int, epochs: int, arms: tuple[str, ...], fo
                 "peak": round(each.peak, 3),
                 "flagged": round(each.flagged, 4),
                 "relative": round(each.mean / found[0].mean, 4),
+                "by_first_release": round(each.by_first, 3),
+                "relative_to_first_release": round(each.mean / each.by_first, 4),
+                "of_single_targets": round(each.single, 3),
+                "relative_of_single_targets": round(each.single / found[0].single, 4),
                 "relative_flagged": round(each.flagged / found[0].flagged, 4) if found[0].flagged else None,
                 "incidents": each.incidents,
                 "false_incidents": each.false_incidents,
@@ -222,10 +242,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for run in runs:
         print(f"seed {run['seed']}, {run['seconds']} s")
         for arm in arms:
-            print(f"  {arm:4} outage  mean    peak  flagged  relative  incidents  false  hidden")
+            print(f"  {arm:4} outage  mean    peak  flagged  relative  by first  incidents  false  hidden")
             for number, each in enumerate(run[arm]):
                 print(
                     f"       {number + 1:6} {each['mean']:6.2f} {each['peak']:7.2f} {each['flagged']:8.1%} {each['relative']:9.1%} "
+                    f"{each['relative_to_first_release']:9.1%} "
                     f"{each['incidents']:10} {each['false_incidents']:6} {each['hidden_minutes']:7}"
                 )
     return 0
