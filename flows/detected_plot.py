@@ -36,8 +36,9 @@ def found_by_false(rows: Sequence[Mapping[str, Any]]) -> go.Figure:  # Any: rows
                 hovertemplate=f"{name}<br>{row['found']} of {row['events']} found<br>%{{x:.3~g}} false a customer-week<extra></extra>",
             )
         )
+    most = max((float(row["false_per_customer_week"] or 0.0) for row in rows), default=0.0) or 1.0
     figure.update_layout(
-        xaxis={"title": {"text": "false incidents a customer-week"}, "rangemode": "tozero"},
+        xaxis={"title": {"text": "false incidents a customer-week"}, "range": [-0.04 * most, 1.08 * most]},
         yaxis={"title": {"text": "incidents found"}, "tickformat": ".0%", "range": [-0.05, 1.05]},
         hovermode="closest",
         margin={"b": 60, "t": 60},
