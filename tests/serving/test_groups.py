@@ -133,10 +133,11 @@ def test_a_label_set_widens_when_more_is_hit_and_the_group_keeps_its_name() -> N
 
 
 def test_two_that_turn_out_to_be_one_go_on_under_the_name_of_the_older() -> None:
-    one, two = frame(*(incident(f"c01/{region}", 5) for region in REGIONS)), of(V21 & (pl.col("customer") > "c02"), minute=9)
-    found = grouped(one, two)
+    one, two = (frame(*(incident(f"{name}/{region}", minute) for region in REGIONS)) for name, minute in (("c04", 5), ("c01", 25)))
+    assert told(grouped(one, two)) == [("customer=c04", 4, 0), ("customer=c01", 4, 0)]
+    found = grouped(one, two, of(V21 & (pl.col("customer") > "c04"), minute=30))
     assert told(found) == [("version=2.1", 40, 0)]
-    assert found[GROUP].unique().to_list() == ["group of c01/ap@2026-01-01T00:02:00Z"]
+    assert found[GROUP].unique().to_list() == ["group of c04/ap@2026-01-01T00:02:00Z"]
 
 
 def test_a_second_outage_leaves_the_first_its_members() -> None:
@@ -158,7 +159,7 @@ def test_who_has_no_labels_is_hit_all_the_same() -> None:
 
 
 def test_a_silence_of_days_keeps_nothing_open_for_others() -> None:
-    rests = frame(incident("c05/us", 10, lasts=5000))
+    rests = frame(*(incident(f"c05/{region}", minute, lasts=5000) for region, minute in (("us", 10), ("ap", 500), ("sa", 1000))))
     assert told(grouped(rests, of(EU, minute=2000))) == [("region=eu", 30, 0)]
     assert grouped(rests, frame(incident("c05/eu", 2000))).is_empty()
 

@@ -150,6 +150,8 @@ DAMPED = Thresholds(open_minutes=2, open_within=2, close_minutes=3, reopen_minut
         ("xx....xx....xx..............xx", [(0, 30)]),  # three within 20: it flaps, and is not quiet for 20
         ("xx....xx....xx....................xx", [(0, 14), (34, 36)]),
         ("xx.......xx.......xx..........xx", [(0, 2), (9, 11), (18, 32)]),  # none of them reopened, and flapping all the same
+        ("xx.......xx.........xx...............xx", [(0, 2), (9, 11), (20, 39)]),  # three within 20, the first and the third included
+        ("xx.......xx..........xx...............xx", [(0, 2), (9, 11), (21, 23), (38, 40)]),
         ("xx.......xx............xx..........xx", [(0, 2), (9, 11), (23, 25), (35, 37)]),
     ],
 )

@@ -49,6 +49,10 @@ REGION, VERSION, PLAN, CUSTOMER = (pl.col(name) for name in ("region", "version"
         ((REGION == "eu") | (VERSION == "2.1"), [("version=2.1", 50), ("region=eu", 40)]),
         ((REGION == "eu") | (REGION == "us"), [("region=eu", 40), ("region=us", 40)]),
         (REGION != "eu", [("region=af", 40), ("region=ap", 40), ("region=sa", 40), ("region=us", 40)]),
+        (
+            (REGION != "eu") | CUSTOMER.is_in(["c001", "c010", "c020"]),  # where few are hit is no explanation
+            [("region=af", 40), ("region=ap", 40), ("region=sa", 40), ("region=us", 40)],
+        ),
         (REGION.is_not_null(), [(EVERYONE, 200)]),
         (pl.col(ENTITY) == "c001/eu", []),
         (REGION.is_null(), []),
@@ -65,6 +69,8 @@ def test_the_label_set_is_the_one_that_was_hit(hit: pl.Expr, expected: list[tupl
         (REGION == "eu", 20, [("region=eu", 40)]),
         (CUSTOMER == "c007", 2, [("customer=c007", 5)]),
         (REGION.is_not_null(), 20, [(EVERYONE, 200)]),
+        (REGION.is_not_null(), 95, [(EVERYONE, 200)]),
+        (REGION.is_not_null(), 120, []),
     ],
 )
 def test_who_is_not_hit_does_not_hide_it(hit: pl.Expr, but: int, expected: list[tuple[str, int]]) -> None:

@@ -75,7 +75,7 @@ def test_a_forecast_that_is_not_known_excuses_nothing() -> None:
         (9.0, 4.4, "normal"),
         (9.0, 4.6, "anomalous"),  # t has its part in it
         (0.8, 0.3, "normal"),
-        (0.4, 0.3, "anomalous"),  # neither stands out: it is of something else
+        (0.4, 0.1, "anomalous"),  # neither stands out: it is of something else
         (0.8, 0.9, "anomalous"),
     ],
 )
