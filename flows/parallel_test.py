@@ -173,7 +173,14 @@ def judged(
     for number, rows in enumerate(told):
         if rows.is_empty():
             continue
-        scored = score(rows, thresholds=thresholds, release=release, parameters=contract.parameters)
+        scored = score(
+            rows,
+            thresholds=thresholds,
+            release=release,
+            parameters=contract.parameters,
+            policy=policy,
+            cadence_seconds=contract.time.cadence_seconds,
+        )
         rows.filter(pl.col(LEAD) == 1).write_parquet(into / "lead1" / f"{number:05}.parquet")
         scored.scores.write_parquet(into / "scores" / f"{number:05}.parquet")
         until = rows.select(pl.col(AT).max() + cadence).item() if contract.split.by == "entity" else end_of(panel)

@@ -19,6 +19,7 @@ from flows.maintained import Maintained, maintain, note
 from flows.parallel_test import Candidate, released
 from flows.prepare import build, work
 from flows.suspensions import hold, impossible, together
+from flows.tracked import standing
 from serving.forecasts import tell
 from serving.incidents import open_incidents
 from serving.maintenance import covered, excused, silences
@@ -305,10 +306,25 @@ def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFram
     fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
     tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
     rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=job.release.scales, start=start, views=job.release.views)
-    judged = judge_minutes(rows, thresholds=job.release.thresholds, release=job.release.id).scores
+    judged = _judged(job, rows=rows)
     within = pl.col(AT) >= stretch.start
     unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)
     return rows, excused(pl.concat([judged, unjudged]), told=job.worked_on.told)
+
+
+def _judged(job: _Job, *, rows: pl.DataFrame) -> pl.DataFrame:
+    """SCORES of FORECASTS, by thresholds that stand where the scores before them have moved them, if they are tracked."""
+    policy, seconds = job.declared.thresholds, job.learned.time.cadence_seconds
+    before = rows.select(pl.col(AT).min()).item() or job.floor
+    return judge_minutes(
+        rows,
+        thresholds=job.release.thresholds,
+        release=job.release.id,
+        parameters=job.declared.parameters,
+        policy=policy,
+        cadence_seconds=seconds,
+        begin=standing(job.lake, release=job.release, policy=policy, cadence_seconds=seconds, before=before),
+    ).scores
 
 
 def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:

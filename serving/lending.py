@@ -1,10 +1,37 @@
-"""Lending: what an entity is watched by while it has no thresholds of its own."""
+"""Lending: what an entity is watched by while it has no thresholds of its own, and how its own minutes take over.
+
+What is lent are medians over those who have their own (COUNT 0 marks it). How much larger a newcomer's z are than those of the others is
+learned as they come, by minutes before alone:
+
+    log times = w * log(own quantile / usual quantile), w = n / (n + n0), n own minutes so far
+
+and its z are divided by that, and by how little is known of it: exp(1.64 * sd * sqrt(n0 / (n0 + n))), the upper 95 % bound of a lognormal
+belief that narrows as minutes come (conjugate normal on the logarithm; Gelman et al., Bayesian Data Analysis, 3rd ed., sec. 2.5). In its
+first week an entity is believed only that its z are larger than the others': until it has been seen at all hours, calm may be the night's.
+"""
 
 from collections.abc import Iterable
+from typing import Final
 
 import polars as pl
 
-from telemetry.schema import COUNT, ENTITY, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS, conform
+from serving.shrinkage import believed
+from serving.surprise import NORMAL_SCALE_QUANTILE, SCALE_QUANTILE, Z
+from telemetry.schema import AT, COUNT, ENTITY, LABEL, LEAD, SD, TARGET, THRESHOLD, THRESHOLDS, conform
+
+EQUAL_MINUTES: Final = 15.0
+"""n0: so many own minutes weigh as much as all that is lent."""
+DIFFER: Final = 0.5
+"""Standard deviation of the logarithm of how many times the others' z those of newcomers are."""
+LEAST_RATIO: Final = 0.5
+"""Nobody is so calm that half of what is usual would be much."""
+SURE: Final = 1.64
+DAY_SECONDS: Final = 24 * 3600
+WEEK_MINUTES: Final = 7 * 24 * 60
+_OWN: Final = "__own__"
+_MINUTES: Final = "__minutes__"
+_ROW: Final = "__row__"
+_TIMES: Final = "__times__"
 
 
 def complete(thresholds: pl.DataFrame, *, entities: Iterable[str]) -> pl.DataFrame:
@@ -15,3 +42,31 @@ def complete(thresholds: pl.DataFrame, *, entities: Iterable[str]) -> pl.DataFra
     borrowed = every.join(thresholds, on=[ENTITY, TARGET, LEAD], how="anti").with_columns(pl.lit(0, dtype=pl.Int64).alias(COUNT))
     whole = pl.concat([thresholds, borrowed.select(list(THRESHOLDS))]).sort(ENTITY, TARGET, LEAD)
     return conform(whole, THRESHOLDS, name="thresholds")
+
+
+def grown(z: pl.DataFrame, *, cadence_seconds: int = 60) -> pl.DataFrame:
+    """`z` of those who borrow, divided by how many times the others' z theirs are at that minute; the others' as they were.
+
+    Args:
+        z: `entity, at, target, label, z, count` and whatever else; COUNT 0 borrows. Labelled rows, and rows without z, teach nothing.
+        cadence_seconds: length of a step.
+    """
+    numbered = z.with_row_index(_ROW)
+    borrow = numbered.filter(pl.col(COUNT) == 0).select(_ROW, ENTITY, AT, TARGET, LABEL, Z).sort(ENTITY, TARGET, AT)
+    if borrow.is_empty():
+        return z
+    size = pl.when(~pl.col(LABEL)).then(Z)
+    day = max(1, DAY_SECONDS // cadence_seconds)
+    own = size.rolling_quantile(SCALE_QUANTILE, "linear", window_size=day, min_samples=1).forward_fill().shift(1)
+    minutes = size.cum_count().shift(1, fill_value=0) * (cadence_seconds / 60)
+    seen = borrow.with_columns(own.over(ENTITY, TARGET).alias(_OWN), minutes.over(ENTITY, TARGET).alias(_MINUTES))
+    whole = numbered.join(seen.select(_ROW, _times().alias(_TIMES)), on=_ROW, how="left", maintain_order="left")
+    return whole.with_columns(pl.col(Z) / pl.col(_TIMES).fill_null(1.0)).drop(_ROW, _TIMES)
+
+
+def _times() -> pl.Expr:
+    """How many times the others' z."""
+    weight = believed(pl.col(_MINUTES), equal=EQUAL_MINUTES)
+    ratio = (pl.col(_OWN) / NORMAL_SCALE_QUANTILE).clip(lower_bound=LEAST_RATIO).log().fill_null(0.0)
+    learned = weight * pl.when(pl.col(_MINUTES) < WEEK_MINUTES).then(ratio.clip(lower_bound=0.0)).otherwise(ratio)
+    return (learned + SURE * DIFFER * (1 - weight).sqrt()).exp()

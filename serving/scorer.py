@@ -17,9 +17,11 @@ from typing import Final
 
 import polars as pl
 
-from serving.lending import complete
+from serving.lending import complete, grown
 from serving.operator import excused
 from serving.surprise import Z, errors, joint
+from serving.thresholds import LEAST_THRESHOLD, promised_rate
+from serving.tracking import tracked
 from telemetry.schema import (
     ACTUAL,
     AT,
@@ -42,7 +44,7 @@ from telemetry.schema import (
     Schema,
     conform,
 )
-from telemetry.sections import Parameter
+from telemetry.sections import Parameter, Thresholds
 
 NORMAL: Final = "normal"
 ANOMALOUS: Final = "anomalous"
@@ -81,22 +83,37 @@ class Scored:
     entities: pl.DataFrame
 
 
-def score(forecasts: pl.DataFrame, *, thresholds: pl.DataFrame, release: str, parameters: Mapping[str, Parameter] | None = None) -> Scored:
+def score(
+    forecasts: pl.DataFrame,
+    *,
+    thresholds: pl.DataFrame,
+    release: str,
+    parameters: Mapping[str, Parameter] | None = None,
+    policy: Thresholds | None = None,
+    cadence_seconds: int = 60,
+    begin: pl.DataFrame | None = None,
+) -> Scored:
     """Surprise and verdict of every entity, minute and target, and the joint score of every entity and minute.
 
     Args:
         forecasts: FORECASTS, all leads, in order of time within an entity; whole entities, or the score starts anew.
-        thresholds: THRESHOLDS; an entity without its own borrows the medians.
+        thresholds: THRESHOLDS; an entity without its own borrows the medians, and its own minutes take over (see `serving.lending`).
         release: id of the release that forecast.
         parameters: of the contract in force; what the operator says of them (see `serving.operator`) excuses from the verdict.
+        policy: of the contract in force; says whether thresholds are tracked (see `serving.tracking`). They are not, by default.
+        cadence_seconds: length of a step.
+        begin: OFFSETS of tracked thresholds before the first row; none by default.
     """
     known = complete(thresholds, entities=forecasts.get_column(ENTITY).unique())
     bars = known.group_by(ENTITY, TARGET).agg(pl.col(THRESHOLD).first(), pl.col(COUNT).first())
-    judged = (
-        joint(errors(forecasts), thresholds=known)
-        .join(bars, on=[ENTITY, TARGET], how="left", maintain_order="left")
-        .with_columns((pl.col(Z) / pl.col(THRESHOLD)).alias(SURPRISE))
-        .with_columns(_verdict().alias(VERDICT), pl.lit(release).alias(RELEASE))
+    found = joint(errors(forecasts), thresholds=known).join(bars, on=[ENTITY, TARGET], how="left", maintain_order="left")
+    ranked = grown(found, cadence_seconds=cadence_seconds).with_columns((pl.col(Z) / pl.col(THRESHOLD)).alias(SURPRISE))
+    moved = ranked
+    if policy is not None and policy.track > 0:
+        rate = promised_rate(policy, cadence_seconds=cadence_seconds)
+        moved = tracked(ranked, rate=rate, step=policy.track, least=LEAST_THRESHOLD, begin=begin)
+    judged = moved.with_columns((pl.col(Z) / pl.col(THRESHOLD)).alias(SURPRISE)).with_columns(
+        _verdict().alias(VERDICT), pl.lit(release).alias(RELEASE)
     )
     of_target = pl.when(pl.col(TARGET) != JOINT)  # the joint number has no unit that a person would know
     told = (of_target.then(pl.col(name).cast(pl.Float64)).alias(name) for name in (ACTUAL, FORECAST))
@@ -104,7 +121,7 @@ def score(forecasts: pl.DataFrame, *, thresholds: pl.DataFrame, release: str, pa
     if parameters:
         free = excused(scores, forecasts=forecasts, thresholds=known, parameters=parameters)
         scores = scores.with_columns(pl.when(free & (pl.col(SURPRISE) > 1)).then(pl.lit(NORMAL)).otherwise(VERDICT).alias(VERDICT))
-    return Scored(scores=conform(scores, SCORES, name="scores"), entities=_entity_scores(judged))
+    return Scored(scores=conform(scores, SCORES, name="scores"), entities=_entity_scores(ranked))
 
 
 def _verdict() -> pl.Expr:

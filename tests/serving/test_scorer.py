@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
+from serving.lending import DIFFER, SURE
 from serving.scorer import coverage, score, withheld
 from telemetry.schema import AT, ENTITY, SCORE, STATE, SURPRISE, TARGET, THRESHOLDS, VERDICT
+from telemetry.sections import Thresholds
 
 ForecastsOf = Callable[..., pl.DataFrame]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,7 +27,8 @@ def test_a_surprise_above_one_is_anomalous_whatever_the_release(forecasts_of: Fo
 
 def test_who_borrows_its_threshold_is_warming_and_its_surprise_is_told(forecasts_of: ForecastsOf) -> None:
     found = score(forecasts_of([9.0], entity="new"), thresholds=KNOWN, release="r").scores
-    assert found.select(SURPRISE, VERDICT).rows() == [(4.5, "warming")]
+    doubt = np.exp(SURE * DIFFER)  # nothing is known yet of how large its errors are
+    assert found.select(SURPRISE, VERDICT).rows() == [(pytest.approx(4.5 / doubt), "warming")]
     found = score(forecasts_of([9.0], newcomer=True), thresholds=KNOWN, release="r").scores
     assert found.select(SURPRISE, VERDICT).rows() == [(4.5, "warming")]
 
@@ -62,8 +66,9 @@ def test_the_score_rises_at_once_and_is_halved_every_ten_steps(forecasts_of: For
 
 
 def test_the_score_does_not_reach_across_entities(forecasts_of: ForecastsOf) -> None:
+    known = pl.concat([KNOWN, KNOWN.with_columns(pl.lit("b").alias(ENTITY))])
     told = pl.concat([forecasts_of([8.0]), forecasts_of([0.2], entity="b")])
-    found = score(told, thresholds=KNOWN, release="r").entities
+    found = score(told, thresholds=known, release="r").entities
     assert found.select(ENTITY, SCORE).rows() == [("a", pytest.approx(4.0)), ("b", pytest.approx(0.1, rel=1e-4))]
 
 
@@ -111,3 +116,12 @@ def test_who_has_no_other_verdict_is_quarantined(forecasts_of: ForecastsOf) -> N
         rows.select(ENTITY, AT), scores=pl.concat([judged, unjudged]), quarantined=rows.select(ENTITY, AT).clear(), release="r"
     )
     assert found[STATE].to_list() == ["scored", "quarantined"]
+
+
+def test_tracked_thresholds_move_the_verdict_and_not_the_rank(forecasts_of: ForecastsOf) -> None:
+    told = forecasts_of([3.0] * 40)  # z = 6, threshold 4
+    still, moved = (score(told, thresholds=KNOWN, release="r", policy=policy) for policy in (Thresholds(), Thresholds(track=0.5)))
+    assert still.scores.get_column(VERDICT).to_list() == ["anomalous"] * 40
+    assert moved.scores.get_column(VERDICT).to_list()[:3] == ["anomalous", "normal", "normal"]
+    assert moved.scores.get_column(VERDICT).to_list().count("anomalous") < 5
+    assert moved.entities.equals(still.entities)
