@@ -182,23 +182,13 @@ def test_a_check_that_stops_ends_with_3_and_names_what_was_found(faulty_fleet: S
 
 @pytest.mark.service
 @pytest.mark.slow
-def test_a_check_of_a_source_that_cannot_be_read_ends_with_2_and_says_why(
+def test_a_source_that_cannot_be_read_ends_a_real_process_with_2_without_a_traceback_and_says_why(
     small_fleet: SmallFleet, tmp_path: Path, told_to: dict[str, str]
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
     missing_column(small_fleet, source)
     done = tidewatch("check", "--contract", small_fleet.contract, "--source", str(source), "--json", home=tmp_path / "home", told=told_to)
-    refused(done)
+    assert "queries" in refused(done)
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["verdict"], told["error"]) == ("stopped", "MissingColumnError")
-
-
-@pytest.mark.service
-@pytest.mark.slow
-def test_a_refusal_of_a_real_process_has_no_traceback(small_fleet: SmallFleet, tmp_path: Path, told_to: dict[str, str]) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    missing_column(small_fleet, source)
-    told = refused(tidewatch("ingest", "--contract", small_fleet.contract, "--source", str(source), home=tmp_path / "home", told=told_to))
-    assert "queries" in told

@@ -119,17 +119,21 @@ def test_a_triggered_run_runs_and_its_page_is_served(standing: Up) -> None:
         assert 'href="/quality-report/' in answer.read().decode()
 
 
-@pytest.mark.service
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_everything_and_leaves_the_schedules_waiting(starting: Up, number: signal.Signals) -> None:
-    starting.command.wait_until(lambda: starting.is_up and len(starting.waiting()) > len(SCHEDULED))
-    assert len(starting.command.look()) >= 2
-    assert starting.command.end(number) == 0, starting.command.told
-    assert (starting.command.left(), starting.ports) == ([], [])
-    assert starting.command.told.endswith("Ended.\n")
-    with closing(sqlite3.connect(starting.command.home / "prefect" / "prefect.db")) as database:
+def assert_ends(up: Up, number: signal.Signals) -> None:
+    """A signal ends everything, well, and leaves the schedules waiting."""
+    up.command.wait_until(lambda: up.is_up and len(up.waiting()) > len(SCHEDULED))
+    assert len(up.command.look()) >= 2
+    assert up.command.end(number) == 0, up.command.told
+    assert (up.command.left(), up.ports) == ([], [])
+    assert up.command.told.endswith("Ended.\n")
+    with closing(sqlite3.connect(up.command.home / "prefect" / "prefect.db")) as database:
         (waiting,) = database.execute("SELECT COUNT(DISTINCT deployment_id) FROM flow_run WHERE state_type = 'SCHEDULED'").fetchone()
     assert waiting == len(SCHEDULED)  # more than one of each where the scheduler looked once more before it ended
+
+
+@pytest.mark.service
+def test_ctrl_c_ends_everything_and_leaves_the_schedules_waiting(starting: Up) -> None:
+    assert_ends(starting, signal.SIGINT)
 
 
 @pytest.mark.service
@@ -141,18 +145,21 @@ def test_ctrl_c_while_it_starts_ends_everything(starting: Up) -> None:
 
 @pytest.mark.service
 def test_a_part_that_ends_unasked_is_told_and_ends_the_rest(starting: Up) -> None:
-    starting.command.wait_until(lambda: starting.is_up)
+    told, log = "Worker 'tidewatch' started!", starting.command.home / "logs" / "worker.log"
+    starting.command.wait_until(lambda: starting.is_up and told in log.read_text(encoding="utf-8"))  # it is known before it says so
     worker = starting.command.child("worker", "start")
     assert worker is not None
     worker.kill()
     assert starting.command.process.wait(timeout=60) == 2
     assert "The worker was killed by SIGKILL. Its last lines:" in starting.command.told
-    assert "Worker 'tidewatch' started!" in starting.command.told
+    assert told in starting.command.told
     assert (starting.command.left(), starting.ports) == ([], [])
 
 
 @pytest.mark.service
-def test_what_was_killed_takes_its_children_along_and_starts_again_with_no_run_left_open(starting: Up, tmp_path: Path) -> None:
+def test_what_was_killed_takes_its_children_along_starts_again_with_no_run_left_open_and_ends_on_sigterm(
+    starting: Up, tmp_path: Path
+) -> None:
     """A run that says Running for ever would hold its deployment's only place."""
     starting.command.wait_until(lambda: starting.is_up)
     deployment = starting.ask("/deployments/name/retrain/retrain")
@@ -164,7 +171,7 @@ def test_what_was_killed_takes_its_children_along_and_starts_again_with_no_run_l
         again.command.wait_until(lambda again=again: again.is_up)
         state = again.ask(f"/flow_runs/{run['id']}")["state"]
         assert (state["type"], state["message"]) == ("CRASHED", "Tidewatch ended while this run was at work.")
-        assert again.command.end(signal.SIGTERM) == 0, again.command.told
+        assert_ends(again, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(("option", "purpose"), [("--port", "the Prefect server"), ("--pages-port", "the runs' pages")])
