@@ -87,6 +87,12 @@ def test_aggregation_by_labels() -> None:
     assert said("quantile(0.5, queries)", told) == {"": [2, 2, 2, 2, 2, 3]}
 
 
+@pytest.mark.parametrize("op", ["sum", "avg", "count", "group", "stddev", "min"])
+def test_of_nothing_an_aggregate_says_nothing(op: str) -> None:
+    told = said(f"{op}(queries)", {"queries": {A: [1, N, N, N, N, N], B: [1, N, N, N, N, N]}})[""]
+    assert [value is None for value in told] == [False] * 5 + [True]
+
+
 def test_two_vectors_are_joined_by_their_labels() -> None:
     told = {"queries": {A: [1], B: [2], C: [3]}, "query_time": {A: [0.001], C: [0.009]}}
     assert said("queries + query_time", told) == {A: [2.0], B: [N], C: [12.0]}
