@@ -183,7 +183,7 @@ def replay_period(asked: Asked, *, folder: str) -> Told:
     matched = match(within(told.incidents, since=asked.since, until=asked.until), labels=asked.labels)
     data = Path(folder) / "data"
     data.mkdir(exist_ok=True)
-    incidents_told(matched).write_parquet(data / "incidents.parquet")
+    incidents_told(matched, scores=scores.lazy()).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
     shown = excerpts(work(folder) / "scored", matched=matched, thresholds=asked.release.thresholds, contract=asked.learned)
     shown.write_parquet(data / "excerpts.parquet")

@@ -20,6 +20,7 @@ from flows.prepare import work
 from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
+from serving.contributions import explained
 from serving.incidents import FALSE, MINUTES_TO_DETECT, Matched, match
 from serving.release import VIEWS_FILE
 from telemetry import contract as contracts
@@ -165,16 +166,20 @@ def _leave(measured: Measured, *, matched: Matched, thresholds: pl.DataFrame, co
     data.mkdir(exist_ok=True)
     for name in ("by_entity", "by_target", "by_entity_target"):
         getattr(measured, name).write_parquet(data / f"{name}.parquet")
-    incidents_told(matched).write_parquet(data / "incidents.parquet")
+    scores = pl.scan_parquet(work(folder) / "candidate" / "scores" / "*.parquet")
+    incidents_told(matched, scores=scores).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
     excerpts(work(folder) / "candidate", matched=matched, thresholds=thresholds, contract=contract).write_parquet(data / "excerpts.parquet")
     tell_table("accuracy-by-target", rows=measured.by_target.to_dicts(), description="Accuracy over the parallel test")
 
 
-def incidents_told(matched: Matched) -> pl.DataFrame:
-    """The incidents as the page shows them: `matched` says whether a label explains it, null where there are no labels."""
-    explained = ~pl.col(FALSE) if matched.labels.height else pl.lit(None, dtype=pl.Boolean)
-    return matched.incidents.with_columns(explained.alias("matched")).drop(FALSE)
+def incidents_told(matched: Matched, *, scores: pl.LazyFrame) -> pl.DataFrame:
+    """The incidents as the page shows them, each with the targets that had part in it.
+
+    `matched` says whether a label explains it, null where there are no labels.
+    """
+    labelled = ~pl.col(FALSE) if matched.labels.height else pl.lit(None, dtype=pl.Boolean)
+    return explained(matched.incidents, scores=scores).with_columns(labelled.alias("matched")).drop(FALSE)
 
 
 def judge_stage(run: Run, *, contract: str, oracle: str | None = None) -> Judged:

@@ -121,10 +121,10 @@ def incidents(told: Told) -> Iterator[Block]:
     caption = _how_many(title, shown=min(len(entities), ENTITIES_DRAWN), of=len(entities))
     yield plot(plots.timeline(opened, labels, entities=entities[:ENTITIES_DRAWN]), caption=caption, told=summary)
     yield from _listed(missed, name="Missed", columns=(ENTITY, START, END, KIND))
-    yield from _listed(false, name="False", columns=(ENTITY, START, END, TARGET, PEAK))
+    yield from _listed(false, name="False", columns=(ENTITY, START, END, TARGET, exhibits.BECAUSE, PEAK))
     yield from _listed(found, name="Found", columns=(ENTITY, START, END, KIND, exhibits.MINUTES_TO_DETECT))
     if not labels.height:
-        yield from _listed(opened, name="Opened", columns=(ENTITY, START, END, TARGET, PEAK))
+        yield from _listed(opened, name="Opened", columns=(ENTITY, START, END, TARGET, exhibits.BECAUSE, PEAK))
 
 
 def _most_telling(*frames: pl.DataFrame) -> list[str]:

@@ -28,7 +28,8 @@ from serving.release import Release, load
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
-from telemetry.schema import END, ENTITY, GROUPS, INCIDENTS, PARAMETER, RELEASE, START
+from telemetry.lake import Lake
+from telemetry.schema import AT, END, ENTITY, GROUPS, INCIDENTS, PARAMETER, RELEASE, SCORES, START
 
 NAMED: Final = 3
 """More suspensions than these are counted in a sentence."""
@@ -110,7 +111,15 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
     begun = datetime.fromisoformat(release.manifest["calibrated_until"])
     labels = labels_of(lake).filter(pl.col(START) >= begun, pl.col(START) < done.until)
     matched = match(every, labels=labels)
-    _leave(matched, groups=groups, release=release, contract=declared, done=done, folder=folder)
+    _leave(
+        matched,
+        groups=groups,
+        scores=_scores(lake, matched=matched, release=release, since=done.since),
+        release=release,
+        contract=declared,
+        done=done,
+        folder=folder,
+    )
     return ScoredFacts(
         release=release.id,
         until=done.until,
@@ -129,11 +138,27 @@ def score_minutes(*, contract: str, folder: str) -> ScoredFacts:
     )
 
 
-def _leave(matched: Matched, *, groups: pl.DataFrame, release: Release, contract: Contract, done: Advanced, folder: str) -> None:
+def _scores(lake: Lake, *, matched: Matched, release: Release, since: datetime) -> pl.LazyFrame:
+    """SCORES of the incidents that are open, or were open at `since` or later: every minute is scored, and old ones were explained then."""
+    first = matched.incidents.filter(pl.col(END) > since).select(pl.col(START).min()).item()
+    scores = lake.read("scores", schema=SCORES).filter(pl.col(RELEASE) == release.id)
+    return scores.filter(pl.col(AT) >= (since if first is None else first))
+
+
+def _leave(
+    matched: Matched,
+    *,
+    groups: pl.DataFrame,
+    scores: pl.LazyFrame,
+    release: Release,
+    contract: Contract,
+    done: Advanced,
+    folder: str,
+) -> None:
     """What the page shows, under `data`."""
     data = Path(folder) / "data"
     data.mkdir(exist_ok=True)
-    incidents_told(matched).write_parquet(data / "incidents.parquet")
+    incidents_told(matched, scores=scores).write_parquet(data / "incidents.parquet")
     matched.labels.write_parquet(data / "labels.parquet")
     told = {exhibits.GROUPS: groups, exhibits.SUSPENDED: shown(done.suspended, until=done.until), exhibits.IMPOSSIBLE: done.impossible}
     for name, frame in told.items():
