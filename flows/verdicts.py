@@ -16,13 +16,14 @@ import polars as pl
 from flows.feeding import guard_of, tell_accepted
 from flows.feeding import run as run_guarded
 from flows.maintained import Maintained, maintain, note
+from flows.opened import Due
+from flows.opened import tell as tell_incidents
 from flows.parallel_test import Candidate, released
 from flows.prepare import build, work
 from flows.suspensions import hold, impossible, together
 from flows.tracked import standing
 from serving.forecasts import tell
-from serving.incidents import open_incidents
-from serving.maintenance import covered, excused, silences
+from serving.maintenance import covered, excused
 from serving.release import Release
 from serving.scorer import coverage, withheld
 from serving.scorer import score as judge_minutes
@@ -54,17 +55,18 @@ from telemetry.schema import (
     END,
     ENTITIES,
     ENTITY,
+    FEED,
     FORECASTS,
-    INCIDENTS,
     LEAD,
     RELEASE,
     SCORES,
+    SOURCES,
     START,
     TIME,
     WATERMARKS,
 )
 from telemetry.tables import DAY
-from telemetry.watermarks import complete_until, slowest
+from telemetry.watermarks import complete_until, heard_until, slowest
 
 FORGOTTEN: Final = timedelta(days=7)
 """Where nobody can tell any more what became of the grid since the last scoring, everything of so long before it is scored anew."""
@@ -102,6 +104,7 @@ class _Job:
         floor: nothing before it is scored by this release.
         frontier: everything before it is scored, but for `changes`.
         until: end of what is complete.
+        heard: everything before it would have come if it were there; never before `until`.
         changes: CHANGES before the frontier.
         late: how many of the grid's rows they are made of.
         waits_for: as in `Advanced`.
@@ -118,6 +121,7 @@ class _Job:
     done: Progress
     floor: datetime
     frontier: datetime
+    heard: datetime
     changes: pl.DataFrame
     late: int
     waits_for: str | None
@@ -193,6 +197,8 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
     frontier = max(floor, frontier)
     held = hold(lake, release=release, contract=learned, before=before, done=done, begun=begun, frontier=frontier, changes=changes)
     worked_on = maintain(lake, release=release, contract=learned, begun=before is not None)
+    arrivals = lake.read("sources", schema=SOURCES).select(FEED, AT).collect()
+    heard = heard_until(marks, arrivals=arrivals, contract=contract, now=now)
     return _Job(
         lake=lake,
         release=release,
@@ -202,6 +208,7 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
         done=with_(done, suspensions=held.version, lifts=held.lifts),
         floor=floor,
         frontier=frontier,
+        heard=max(until, heard or until),
         changes=_before(pl.concat([changes, held.changes, worked_on.changes]), frontier=frontier),
         late=late,
         waits_for=slowest(marks, contract=contract, now=now) if until < end else None,
@@ -353,43 +360,19 @@ def _cover_anew(job: _Job) -> None:
 
 
 def _incidents(job: _Job) -> None:
-    """Incidents of all from the frontier on, and of those that were told otherwise from there on, as their scores now tell them."""
-    policy, cadence = job.declared.thresholds, job.declared.time.cadence
-    margin = (policy.open_within + policy.close_minutes) * cadence  # an incident of earlier minutes cannot be changed by later ones
-    edge = pl.lit(job.frontier - margin).cast(TIME)
-    edges = job.changes.group_by(ENTITY).agg((pl.col(START).min() - margin).alias(_BEFORE)).with_columns(pl.min_horizontal(_BEFORE, edge))
-    known = job.lake.read("incidents", schema=INCIDENTS).filter(pl.col(RELEASE) == job.release.id).collect()
-    open_again = pl.col(END) >= pl.coalesce(_BEFORE, edge)
-    stale = known.join(edges, on=ENTITY, how="left").filter(open_again)
-    begins = pl.concat([stale.select(ENTITY, pl.col(START)), edges.select(ENTITY, pl.col(_BEFORE).alias(START))])
-    begins = begins.group_by(ENTITY).agg((pl.col(START).min() - margin).alias(START)).filter(pl.col(START) < edge - margin)
-    scores = _scores_since(job, default=job.frontier - 2 * margin, begins=begins)
-    opened = open_incidents(
-        scores,
-        policy=policy,
-        cadence_seconds=job.declared.time.cadence_seconds,
+    """Incidents and their groups, as the scores now tell them."""
+    due = Due(
+        lake=job.lake,
+        release=job.release.id,
+        contract=job.declared,
+        frontier=job.frontier,
         until=job.until,
-        departed_days=job.declared.newcomer.departed_days,
+        heard=job.heard,
+        changes=job.changes,
+        rows=lambda since: _rows(job.lake, version=job.done.grid, since=since),
+        worked_on=job.worked_on.told,
     )
-    opened = silences(opened, told=job.worked_on.told, policy=policy, cadence=cadence)
-    told = opened.join(edges, on=ENTITY, how="left").filter(open_again).select(list(INCIDENTS))
-    first = pl.concat([edges[_BEFORE], pl.Series(_BEFORE, [job.frontier - margin], dtype=TIME)]).min()
-    assert isinstance(first, datetime)  # noqa: S101  (the column's type)
-    stays = known.filter(pl.col(END) >= first).join(stale, on=list(INCIDENTS), how="anti", nulls_equal=True)
-    span = Span(release=job.release.id, since=first, column=END)
-    replace(job.lake, "incidents", pl.concat([stays, told]), span=span, schema=INCIDENTS)
-
-
-def _scores_since(job: _Job, *, default: datetime, begins: pl.DataFrame) -> pl.DataFrame:
-    """SCORES from an instant on, and of some entities from an earlier one on."""
-    scores = job.lake.read("scores", schema=SCORES)
-    recent = scores.filter(Span(release=job.release.id, since=default).rows).collect()
-    first = begins[START].min()
-    if not isinstance(first, datetime):
-        return recent
-    span = Span(release=job.release.id, since=first, until=default, entities=tuple(begins[ENTITY].sort().to_list()))
-    older = scores.filter(span.rows).collect().join(begins, on=ENTITY).filter(pl.col(AT) >= pl.col(START)).drop(START)
-    return pl.concat([older, recent])
+    tell_incidents(due)
 
 
 def _keep(rows: pl.DataFrame, *, scores: pl.DataFrame, folder: str, name: str) -> None:
