@@ -20,9 +20,10 @@ from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
 from serving import ledger
-from serving.release import VIEWS_FILE, compose, load_weights, same_bytes, write
+from serving.release import VIEWS_FILE, Release, compose, load_weights, same_bytes, write
 from serving.views import Views
 from telemetry import contract as contracts
+from telemetry.contract import Contract
 from validation.gate import Decision, Evidence, Hold, Promote, decide
 
 LIBRARIES: Final = ("jax", "flax", "optax", "polars", "numpy", "great-expectations", "tidewatch")
@@ -81,32 +82,10 @@ def versions() -> dict[str, str]:
 @task(name="gate and publish", **ONCE)
 def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, reason: str) -> Published:
     """Write the release, let the gate decide, note it in the ledger. The directory comes first: the ledger names only what is there."""
-    from validation import recorded  # Great Expectations takes seconds to import
-
     settings = Settings()
     declared = contracts.load(settings.contract_path(contract))
     lake = lake_of(declared, settings=settings)
-    record = training_of(folder)
-    left_out = read(Path(folder), name=QUARANTINED)
-    release = compose(
-        weights=load_weights(work(folder) / "weights.safetensors"),
-        network=record["network"],
-        scales=pl.read_parquet(work(folder) / "scales.parquet"),
-        thresholds=pl.read_parquet(work(folder) / "thresholds.parquet"),
-        contract=declared.model_dump(mode="json"),
-        manifest={
-            "entities": list(record["entities"]),
-            "training": record["training"],
-            "contract_digest": declared.digest,
-            "learned_until": record["learned_until"],
-            "calibrated_until": str(pl.read_parquet(work(folder) / "parts.parquet")["calibrate_end"].max()),
-            "versions": versions(),
-        }
-        | ({} if left_out is None else {"quarantined": [_span(row) for row in left_out.iter_rows(named=True)]}),
-        created_at=datetime.now(UTC),
-        suites=recorded.record(declared),
-        views=Views.from_bytes(views.read_bytes()) if (views := work(folder) / VIEWS_FILE).exists() else None,
-    )
+    release = _composed(declared, folder=folder)
     write(release, folder=settings.releases_folder)
     evidence = Evidence(
         checks_passed=checks_passed,
@@ -118,7 +97,7 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
     )
     decision = decide(judged.metrics, champion=judged.champion, evidence=evidence, policy=declared.gate)
     before = ledger.champion(lake)
-    figures = {name: value for name, value in judged.facts().items() if value is not None}
+    figures = {name: value for name, value in judged.facts().items() if value is not None and not isinstance(value, list)}
     at = datetime.now(UTC)
     match decision:
         case Promote():
@@ -140,6 +119,33 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
         already_in_force=before is not None and before.release == release.id,
         accuracy_bar=declared.gate.accuracy,
         contract_digest=declared.digest,
+    )
+
+
+def _composed(declared: Contract, *, folder: str) -> Release:
+    """The release that a run's folder holds."""
+    from validation import recorded  # Great Expectations takes seconds to import
+
+    record = training_of(folder)
+    left_out = read(Path(folder), name=QUARANTINED)
+    return compose(
+        weights=load_weights(work(folder) / "weights.safetensors"),
+        network=record["network"],
+        scales=pl.read_parquet(work(folder) / "scales.parquet"),
+        thresholds=pl.read_parquet(work(folder) / "thresholds.parquet"),
+        contract=declared.model_dump(mode="json"),
+        manifest={
+            "entities": list(record["entities"]),
+            "training": record["training"],
+            "contract_digest": declared.digest,
+            "learned_until": record["learned_until"],
+            "calibrated_until": str(pl.read_parquet(work(folder) / "parts.parquet")["calibrate_end"].max()),
+            "versions": versions(),
+        }
+        | ({} if left_out is None else {"quarantined": [_span(row) for row in left_out.iter_rows(named=True)]}),
+        created_at=datetime.now(UTC),
+        suites=recorded.record(declared),
+        views=Views.from_bytes(views.read_bytes()) if (views := work(folder) / VIEWS_FILE).exists() else None,
     )
 
 
