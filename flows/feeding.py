@@ -69,8 +69,14 @@ def guard_of(thresholds: pl.DataFrame, *, panel: Panel, leads: Sequence[int], co
 
 
 def run(
-    candidate: Any, *, panel: Panel, start: int, guard: "Guard | None", context: int | None = None
-) -> Fed:  # Any: Candidate of parallel_test
+    candidate: Any,  # Any: flows.parallel_test.Candidate, which imports this
+    *,
+    panel: Panel,
+    start: int,
+    guard: "Guard | None",
+    context: int | None = None,
+    known: NDArray[np.bool_] | None = None,
+) -> Fed:
     """What a candidate expected from step `start` on; it may know other entities than the panel has.
 
     Args:
@@ -79,6 +85,7 @@ def run(
         start: first step.
         guard: of the panel's entities; None feeds what came.
         context: steps before that its state is warmed up on; all of them by default.
+        known: bool[E, T], steps in which it reads its own forecasts, whatever the guard says.
     """
     from models.predict import watched
 
@@ -93,8 +100,24 @@ def run(
         entity_index=index,
         context=context,
         guard=guard,
+        known=known,
     )
     return Fed(forecasts=told.forecasts, open=told.open, accepted=told.accepted)
+
+
+def calm(candidate: Any, forecasts: NDArray[np.float32], *, panel: Panel) -> NDArray[np.float32]:  # Any: as above
+    """Forecasts f32[E, T, L, K] to calibrate on: an incident that is known does not reach into the minutes after it.
+
+    Where the panel hides something, the network reads its own forecasts meanwhile. Had it read what came, it would be wrong for a while
+    after an outage as well, and the thresholds would be told that such errors are usual.
+    """
+    from models.guard import never
+
+    if not panel.hidden.any():
+        return forecasts
+    entities, _, leads, targets = forecasts.shape
+    guard = never(entities=entities, leads=leads, targets=targets)
+    return run(candidate, panel=panel, start=0, guard=guard, known=panel.hidden).forecasts
 
 
 def tell_accepted(fed: Fed, *, panel: Panel, start: int, since: datetime, until: datetime, contract: Contract) -> None:

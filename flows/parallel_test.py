@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flows.check import believed, maintained
-from flows.feeding import guard_of
+from flows.feeding import calm, guard_of
 from flows.feeding import run as run_guarded
 from flows.prepare import build, work
 from flows.settings import Settings
@@ -139,10 +139,10 @@ def try_out(
     leads, policy = candidate.network.leads, contract.thresholds
     views = candidate.views
     if thresholds is None:
-        calm = replace(panel, incident=panel.hidden)
-        views = learn(calm, scaled)
-        quiet = tell_each(calm, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
-        thresholds = calibrate(quiet, policy=policy, cadence_seconds=contract.time.cadence_seconds)
+        quiet, calmed = replace(panel, incident=panel.hidden), calm(candidate, scaled, panel=panel)
+        views = learn(quiet, calmed)
+        told = tell_each(quiet, calmed, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
+        thresholds = calibrate(told, policy=policy, cadence_seconds=contract.time.cadence_seconds)
         views = views.tried(free_run(candidate, panel=panel, thresholds=thresholds, contract=contract))
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
     rows = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)

@@ -77,6 +77,12 @@ class Guard:
         )
 
 
+def never(*, entities: int, leads: int, targets: int) -> Guard:
+    """The guard that never opens, for steps that are known beforehand alone."""
+    none = np.full((entities, leads, targets), np.inf, dtype=np.float32)
+    return Guard(usual=none, bars=none[:, 0], open_steps=1, open_within=1, close_steps=1, longest=1, settle=0)
+
+
 class Rule(NamedTuple):
     """See `Guard`."""
 
@@ -140,7 +146,7 @@ def begin(rule: Rule, *, leads: tuple[int, ...], batch: int, targets: int) -> Wa
 
 
 def watch(
-    state: Watch, *, values: Array, seen: Array, newcomer: Array, bars: Bars, rule: Rule, leads: tuple[int, ...]
+    state: Watch, *, values: Array, seen: Array, newcomer: Array, known: Array, bars: Bars, rule: Rule, leads: tuple[int, ...]
 ) -> tuple[Seen, Watch]:
     """What the guard makes of a step before the network reads it, and its state but for the forecasts that the network then makes.
 
@@ -149,6 +155,7 @@ def watch(
         values: f32[batch, K], the targets, scaled.
         seen: bool[batch, K], whether they were observed.
         newcomer: bool[batch].
+        known: bool[batch], whether it is known already that nothing is to be believed.
         bars: of these entities.
         rule: of the guard.
         leads: in the order of the forecasts' axis.
@@ -156,8 +163,8 @@ def watch(
     due, there = _due(state, leads=leads)
     errors = jnp.abs(values[:, None] - due)
     inverse = jnp.where(there[:, :, None], bars.inverse, 0)
-    known = (inverse > 0).sum(axis=1)
-    z = jnp.sqrt(jnp.square(errors * inverse).sum(axis=1) / jnp.maximum(known, 1))
+    told = (inverse > 0).sum(axis=1)
+    z = jnp.sqrt(jnp.square(errors * inverse).sum(axis=1) / jnp.maximum(told, 1))
     short, long = int(np.argmin(leads)), int(np.argmax(leads))
     free = errors[:, short] * bars.inverse[:, long] * there[:, short, None]
     was_open = state.opened >= 0
@@ -174,7 +181,7 @@ def watch(
         calm=calm,
         held=jnp.where(accepted, rule.settle, jnp.maximum(state.held - 1, 0)),
     )
-    fed = (is_open | (off & ~accepted)) & there[:, short]
+    fed = (known | is_open | (off & ~accepted)) & there[:, short]
     return Seen(fed=fed, open=is_open, accepted=accepted, expected=due[:, short]), after
 
 

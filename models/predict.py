@@ -100,8 +100,22 @@ def watched(
     context: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     guard: Guard | None = None,
+    known: NDArray[np.bool_] | None = None,
 ) -> Watched:
-    """The same as `forecast`, with what the guard did."""
+    """The same as `forecast`, with what the guard did.
+
+    Args:
+        panel: as there, like all others.
+        network: see there.
+        weights: see there.
+        start: see there.
+        stop: see there.
+        entity_index: see there.
+        context: see there.
+        devices: see there.
+        guard: see there.
+        known: bool[E, T], steps of which it is known already that the network is to read its own forecasts; only with a guard.
+    """
     check(weights, network=network)
     check_panel(panel, network=network)
     if not 0 <= start <= stop <= panel.steps:
@@ -118,16 +132,17 @@ def watched(
     mesh, batch = _shared(entities, devices=devices)
     advance = _advancing(weights, np.pad(panel.clock, (0, batch - entities)), network=network, mesh=mesh, guard=guard)
     for first in range(begin, end, chunk):
-        steps = _steps(panel, first=first, last=min(first + chunk, end), shape=(chunk, batch), rows=rows)
-        made, acted = advance(steps)
+        last = min(first + chunk, end)
+        steps = _steps(panel, first=first, last=last, shape=(chunk, batch), rows=rows)
+        made, acted = advance(steps, _known(known, first=first, last=last, shape=(chunk, batch)))
         _keep(made[:, :entities], forecasts=forecasts, made_at=first - start, leads=network.leads)
         if acted is not None:
-            low, high = max(start, first), min(first + chunk, end)
+            low, high = max(start, first), last
             did[:, max(low, start) - start : max(high - start, 0)] = acted[low - first : max(high - first, 0), :entities].swapaxes(0, 1)
     return Watched(forecasts=forecasts, fed=did[..., 0], open=did[..., 1], accepted=did[..., 2])
 
 
-_Advance = Callable[[Steps], tuple[NDArray[np.float32], NDArray[np.bool_] | None]]
+_Advance = Callable[[Steps, Array], tuple[NDArray[np.float32], NDArray[np.bool_] | None]]
 
 
 def _advancing(
@@ -140,7 +155,7 @@ def _advancing(
     carries = jax.device_put(rest(network, batch=batch), NamedSharding(mesh, P(AXIS)))
     if guard is None:
 
-        def advance(steps: Steps) -> tuple[NDArray[np.float32], None]:
+        def advance(steps: Steps, _: Array) -> tuple[NDArray[np.float32], None]:
             nonlocal carries
             made, carries = _advance(shared, steps, calendars, carries, network=network, mesh=mesh)
             return np.asarray(made), None
@@ -150,15 +165,23 @@ def _advancing(
     placed = Watch(*(NamedSharding(mesh, cut) for cut in _OF_WATCH))  # type: ignore[arg-type]  # how each is cut
     state = jax.device_put(guards.begin(rule, leads=network.leads, batch=batch, targets=len(network.targets)), placed)
 
-    def guarded(steps: Steps) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def guarded(steps: Steps, known: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         nonlocal carries, state
         with scanned():
             (made, acted), (carries, state) = _guarded(
-                shared, steps, calendars, (carries, state), bars, network=network, mesh=mesh, rule=rule
+                shared, (steps, known), calendars, (carries, state), bars, network=network, mesh=mesh, rule=rule
             )
         return np.asarray(made), np.asarray(acted)
 
     return guarded
+
+
+def _known(known: NDArray[np.bool_] | None, *, first: int, last: int, shape: tuple[int, int]) -> Array:
+    """bool[step, batch] of these steps."""
+    told = np.zeros(shape, dtype=np.bool_)
+    if known is not None:
+        told[: last - first, : len(known)] = known[:, first:last].T
+    return jnp.asarray(told)
 
 
 def _shared(entities: int, *, devices: Sequence[jax.Device] | None) -> tuple[Mesh, int]:
@@ -219,39 +242,51 @@ _OF_WATCH = Watch(age=P(AXIS), pending=P(None, AXIS), recent=P(AXIS), opened=P(A
 
 @partial(jax.jit, compiler_options=COMPILER, static_argnames=("network", "mesh", "rule"), donate_argnames=("state",))
 def _guarded(
-    weights: dict[str, Array], steps: Steps, clock: Array, state: _State, bars: Bars, *, network: Network, mesh: Mesh, rule: Rule
+    weights: dict[str, Array],
+    told: tuple[Steps, Array],
+    clock: Array,
+    state: _State,
+    bars: Bars,
+    *,
+    network: Network,
+    mesh: Mesh,
+    rule: Rule,
 ) -> _Made:
-    """The same as `_advance` under a guard, one step after the other; beside the forecasts bool[step, E, 3]: fed, open, accepted."""
+    """The same as `_advance` under a guard, one step after the other; beside the forecasts bool[step, E, 3]: fed, open, accepted.
 
-    def on_each(weights: dict[str, Array], steps: Steps, clock: Array, state: _State, bars: Bars) -> _Made:
+    `told`: the steps, and bool[step, E], of which it is known already that they are to be fed.
+    """
+
+    def on_each(weights: dict[str, Array], told: tuple[Steps, Array], clock: Array, state: _State, bars: Bars) -> _Made:
+        steps, known = told
         model, targets = forecaster(network, weights=weights), np.array(network.targets)
         constant = (steps.entity, steps.static if network.static else None)
 
         def step(state: _State, now: tuple[Array, ...]) -> tuple[_State, tuple[Array, Array]]:
-            (carries, watch), (values, missing, calendar, newcomer) = state, now
+            (carries, watch), (values, missing, calendar, newcomer, known) = state, now
             there = ~missing[:, targets]
             seen, watch = guards.watch(
-                watch, values=values[:, targets], seen=there, newcomer=newcomer, bars=bars, rule=rule, leads=network.leads
+                watch, values=values[:, targets], seen=there, newcomer=newcomer, known=known, bars=bars, rule=rule, leads=network.leads
             )
             fed = values.at[:, targets].set(jnp.where(seen.fed[:, None] & there, seen.expected, values[:, targets]))
             one = Steps(fed[None], missing[None], calendar[None], newcomer[None], *constant)
             made, carries = model(one, carries=carries)
             return (carries, guards.remember(watch, made[0])), (made[0], jnp.stack([seen.fed, seen.open, seen.accepted], axis=-1))
 
-        state, told = jax.lax.scan(step, state, (steps.values, steps.missing, steps.calendar[:, clock], steps.newcomer))
-        return told, state
+        state, acted = jax.lax.scan(step, state, (steps.values, steps.missing, steps.calendar[:, clock], steps.newcomer, known))
+        return acted, state
 
     of_entity = P(None, AXIS)
     of_steps = Steps(*(of_entity, of_entity, P(), of_entity, P(AXIS), P(AXIS)))  # type: ignore[arg-type]  # how each field is cut
     of_state = (P(AXIS), _OF_WATCH)
-    told: _Made = shard_map(
+    made: _Made = shard_map(
         on_each,
         mesh=mesh,
-        in_specs=(P(), of_steps, P(AXIS), of_state, P(AXIS)),
+        in_specs=(P(), (of_steps, of_entity), P(AXIS), of_state, P(AXIS)),
         out_specs=((of_entity, of_entity), of_state),
         check_vma=False,
-    )(weights, steps, clock, state, bars)
-    return told
+    )(weights, told, clock, state, bars)
+    return made
 
 
 def _keep(made: NDArray[np.float32], *, forecasts: NDArray[np.float32], made_at: int, leads: tuple[int, ...]) -> None:

@@ -9,8 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flows.feeding import calm
+from flows.parallel_test import Candidate, forecasts_of
 from flows.unconfirmed import bounded, unconfirmed
 from models import sampling
+from models.config import Network
+from models.lstm import initial
 from serving import ledger
 from serving.forecasts import tell
 from serving.ledger import EVENT, LEDGER, METRICS, SEQUENCE
@@ -20,7 +24,7 @@ from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.maintenance import PERIODS
 from telemetry.panel import Part
-from telemetry.schema import AT, END, ENTITY, INCIDENTS, LABEL, REASON, RELEASE, SCALES, START
+from telemetry.schema import AT, ENTITY, INCIDENTS, LABEL, REASON, RELEASE, SCALES
 from tests.models.panels import make_panel
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,4 +109,22 @@ def test_what_is_unconfirmed_is_hidden_from_training_and_counts_in_the_accuracy(
     assert not panels.load(tmp_path).hidden.any()
     with pytest.raises(ValueError, match=r"unconfirmed bool\[1, 2\]"):
         replace(panel, unconfirmed=np.zeros((1, 2), dtype=np.bool_))
-    assert {START, END} <= set(PERIODS)
+
+
+def test_thresholds_know_nothing_of_what_an_outage_did_to_the_minutes_after_it() -> None:
+    plain = make_panel(entities=2, steps=300, parameters=3, targets=(0, 1))
+    network = Network(parameters=3, calendar=8, entities=2, targets=(0, 1), leads=(1,), shortcut=(1,), hidden=(4,), dense=4, embedding=2)
+    weights = {name: np.asarray(weight) for name, weight in initial(network, seed=0).items()}
+    candidate = Candidate(network=network, weights=weights, scales=pl.DataFrame(schema=SCALES), entities=plain.entities)
+    marked = np.zeros_like(plain.incident)
+    marked[1, 100:160] = True
+    made = []
+    for shift in (0.0, 500.0):
+        values = plain.values + np.float32(shift) * marked[..., None] * np.array([1, 1, 0], dtype=np.float32)
+        panel = replace(plain, values=values, unconfirmed=marked)
+        read = forecasts_of(candidate, panel=panel)
+        assert calm(candidate, read, panel=replace(panel, unconfirmed=np.zeros_like(marked))) is read
+        made.append((read, calm(candidate, read, panel=panel)))
+    (quiet, calmed), (faulty, calmed_too) = made
+    np.testing.assert_allclose(calmed, calmed_too, rtol=1e-5, atol=1e-5)
+    assert np.abs(quiet[1, 161:165] - faulty[1, 161:165]).max() > 1e-3

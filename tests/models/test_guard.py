@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models import predict
 from models.config import Network
-from models.guard import Guard
+from models.guard import Guard, never
 from models.lstm import initial
 from models.predict import Watched
 from telemetry.panel import Panel
@@ -76,7 +76,7 @@ def test_forecasts_under_a_guard_know_nothing_of_how_large_the_fault_is(panel_of
     np.testing.assert_array_equal(small.fed, large.fed)
     np.testing.assert_array_equal(small.forecasts, large.forecasts)
     unguarded = [run(faulty(panel_of(steps=STEPS), shift=shift), by=None).forecasts for shift in (20.0, 2_000.0)]
-    assert not np.allclose(*unguarded)
+    assert not np.allclose(unguarded[0], unguarded[1])
 
 
 def test_a_lead_with_a_short_cut_starts_from_the_forecast_while_the_guard_is_open(panel_of: PanelFactory) -> None:
@@ -145,6 +145,18 @@ def test_later_values_change_no_earlier_forecast(changed: int, shift: float, bar
     np.testing.assert_array_equal(before.fed[:, :changed], after.fed[:, :changed])
     for index, lead in enumerate(NETWORK.leads):
         np.testing.assert_array_equal(before.forecasts[:, : changed + lead, index], after.forecasts[:, : changed + lead, index])
+
+
+def test_what_is_known_to_be_a_fault_is_fed_whatever_the_guard_says(panel_of: PanelFactory) -> None:
+    known = np.zeros((3, STEPS), dtype=bool)
+    known[1, FAULT] = True
+    by = never(entities=3, leads=2, targets=2)
+    small, large = (run(faulty(panel_of(steps=STEPS), shift=shift), by=by, known=known) for shift in (0.0, 2_000.0))
+    np.testing.assert_array_equal(small.fed, known)
+    np.testing.assert_array_equal(small.forecasts, large.forecasts)
+    assert not small.open.any()
+    others = run(panel_of(steps=STEPS), by=None).forecasts[[0, 2]]
+    np.testing.assert_allclose(large.forecasts[[0, 2]], others, rtol=1e-6, atol=1e-6)
 
 
 def test_bars_of_others_and_rules_that_contradict_are_refused(panel_of: PanelFactory) -> None:
