@@ -32,6 +32,7 @@ os.environ |= {
 }
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX_PLATFORMS=cuda runs the gpu tests where there is one
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")  # so that sharing a batch is tested wherever something is trained
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # workers share a GPU: none may take most of its memory at once
 # What one process has compiled no other one compiles again: workers inherit the first one's folder, as commands that tests start do.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
