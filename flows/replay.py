@@ -15,7 +15,7 @@ import polars as pl
 
 from flows.verdicts import advance
 from serving.release import Release
-from serving.scorer import _entity_scores as entity_scores
+from serving.scorer import entity_scores
 from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.schema import AT, FEED, INCIDENTS, NEWEST, SCORES, WATERMARKS

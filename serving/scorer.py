@@ -121,7 +121,7 @@ def score(
     if parameters:
         free = excused(scores, forecasts=forecasts, thresholds=known, parameters=parameters)
         scores = scores.with_columns(pl.when(free & (pl.col(SURPRISE) > 1)).then(pl.lit(NORMAL)).otherwise(VERDICT).alias(VERDICT))
-    return Scored(scores=conform(scores, SCORES, name="scores"), entities=_entity_scores(ranked))
+    return Scored(scores=conform(scores, SCORES, name="scores"), entities=entity_scores(ranked))
 
 
 def _verdict() -> pl.Expr:
@@ -136,7 +136,8 @@ def _verdict() -> pl.Expr:
     )
 
 
-def _entity_scores(judged: pl.DataFrame) -> pl.DataFrame:
+def entity_scores(judged: pl.DataFrame) -> pl.DataFrame:
+    """ENTITY_SCORES of rows with `entity, at, target, surprise, label`, such as SCORES of which it is known what is labelled."""
     wholes = pl.col(TARGET) == JOINT
     minutes = (
         judged.lazy()
