@@ -24,14 +24,15 @@ from flows.parallel_test import judged
 from serving.forecasts import tell_each
 from serving.incidents import TOLERANCE_MINUTES, match
 from serving.maintenance import silences
-from serving.thresholds import calibrate
+from serving.thresholds import calibrate, promised_rate
 from telemetry.contract import Contract
 from telemetry.panel import Panel, Part
 from telemetry.schema import AT, COUNT, ENTITY, MEAN, OPENED, PARAMETER, SCALES, SD, TIME
 from validation.detection import Detected, Told, detect
 
 LAST_VALUE, SEASONAL, ROBUST, PCA = "last value", "seasonal naive", "robust z", "PCA"
-SECONDS_PER_WEEK: Final = 7 * 24 * 3600
+PROMISING: Final = ("conformal", "tail")
+"""Methods by which thresholds promise a rate."""
 MICROSECONDS: Final = 1_000_000
 _PCA_TARGET: Final = "pca"
 
@@ -130,10 +131,15 @@ def watched(panel: Panel) -> pl.LazyFrame:
     return pl.LazyFrame({ENTITY: pl.Series(panel.entities, dtype=pl.String).gather(entity), AT: at})
 
 
-def promised_rate(contract: Contract) -> float | None:
-    """Share of a target's normal steps that may be anomalous, as the thresholds promise it; None where they promise nothing."""
+def promised(contract: Contract) -> float | None:
+    """Share of a target's normal steps that may be anomalous, as the thresholds promise it.
+
+    None where they promise nothing, and where the operator's budget of incidents has moved them.
+    """
     policy = contract.thresholds
-    return policy.false_alarms_per_week * contract.time.cadence_seconds / SECONDS_PER_WEEK if policy.method == "conformal" else None
+    if policy.method not in PROMISING or policy.budget is not None:
+        return None
+    return promised_rate(policy, cadence_seconds=contract.time.cadence_seconds)
 
 
 def figures(told: Sequence[Told], *, watched: pl.LazyFrame, contract: Contract) -> list[Detected]:
@@ -142,7 +148,7 @@ def figures(told: Sequence[Told], *, watched: pl.LazyFrame, contract: Contract) 
         detect(
             each,
             watched=watched,
-            promised=promised_rate(contract),
+            promised=promised(contract),
             cadence_seconds=contract.time.cadence_seconds,
             tolerance_minutes=TOLERANCE_MINUTES,
         )

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from flows.beside import PCA, ROBUST, SEASONAL, Rival, baselines, expectations, figures, promised_rate, watched, within
+from flows.beside import PCA, ROBUST, SEASONAL, Rival, baselines, expectations, figures, promised, watched, within
 from telemetry.contract import Contract
 from telemetry.panel import CALENDAR, Panel, Part
 from telemetry.schema import ENTITY, INCIDENTS, LABELS, SCALES, TARGET
@@ -90,8 +90,10 @@ def test_they_are_held_to_the_promise_that_is_a_releases(rivals: dict[str, Rival
     assert found[3].by_target[TARGET].to_list() == ["pca"]
 
 
-def test_a_threshold_of_sigmas_promises_nothing() -> None:
-    assert promised_rate(declare(thresholds={"method": "sigma"})) is None
+def test_who_promises_no_rate_is_held_to_none() -> None:
+    assert promised(declare(thresholds={"method": "sigma"})) is None
+    assert promised(declare(thresholds={"budget": {"incidents": 3}})) is None
+    assert promised(declare(thresholds={"method": "tail", "false_alarms_per_week": 2.0})) == pytest.approx(2 * 900 / (7 * 86_400))
 
 
 def changed(told: NDArray[np.float32], where: slice) -> NDArray[np.float32]:
