@@ -1,6 +1,6 @@
 """A six-hour outage, again and again: is it flagged as it was the first time, after retrains whose telemetry holds it unlabelled?
 
-    python tests/benchmarks/outage_again.py [--json] [--seeds 0,1,2,3,4] [--arms on,off] [--customers 2] [--epochs 4]
+    python tests/benchmarks/outage_again.py [--json] [--seeds 0,1,2,3,4] [--arms on,off,never] [--customers 2] [--epochs 4]
 
 A simulated fleet is learned for four weeks. On the next day one customer has an outage of six hours (volumes fall to 30 %, queries take
 half as long again), nobody labels it, and a week later the network is learned anew; so three times more. Of every outage the score is the
@@ -10,6 +10,7 @@ The parts are cut so that it is hard: each retrain calibrates on the latest outa
 
     on    what the release in force told as an incident is masked, and its network reads its own forecasts meanwhile
     off   neither
+    never as on, learned from the same fleet without any outage: what a retrain does to the score anyway, as its thresholds are learned anew
 """
 
 import argparse
@@ -53,7 +54,7 @@ VOLUMES: Final = ("reporting_devices", "queries", "positions")
 FALL: Final = 0.3
 SLOWER: Final = 1.5
 WANTED: Final = 0.95
-ARMS: Final = ("on", "off")
+ARMS: Final = ("on", "off", "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +79,11 @@ def outages(start: datetime) -> list[tuple[datetime, datetime]]:
     return [(begin, begin + LASTS) for begin in begins]
 
 
-def telemetry_of(*, seed: int, customers: int, folder: Path) -> Telemetry:
-    """The fleet, ingested."""
+def telemetry_of(*, seed: int, customers: int, folder: Path, struck: bool = True) -> Telemetry:
+    """The fleet, ingested, with its outages or without."""
     made = simulate(FleetConfig(customers=customers, days=LEARNED + 7 * WEEKS, seed=seed, arriving=0, incidents=0, early_incidents=0))
     hit = pl.any_horizontal(pl.col("time").is_between(*each, closed="left") for each in outages(made.config.start))
-    hit = hit & (pl.col("customer") == CUSTOMER)
+    hit = hit & (pl.col("customer") == CUSTOMER) & pl.lit(struck)
 
     def told(name: str, factor: float) -> pl.Expr:
         return pl.when(hit).then((pl.col(name) * factor).round(2)).otherwise(name).alias(name)
@@ -156,8 +157,10 @@ def of_outage(scores: pl.DataFrame, incidents: pl.DataFrame, *, outage: tuple[da
     )
 
 
-def of_arm(told: Telemetry, first: Learned, *, contract: Contract, masked: bool, epochs: int, folder: Path) -> list[Scored]:
-    """Every outage's score, with a retrain before each but the first."""
+def of_arm(
+    told: Telemetry, first: Learned, *, source: Telemetry, contract: Contract, masked: bool, epochs: int, folder: Path
+) -> list[Scored]:
+    """Every outage's score, with a retrain before each but the first; what is learned comes from `source`."""
     start = told.grid[AT].min()
     assert isinstance(start, datetime)
     found, raised, learned = list[Scored](), [pl.DataFrame(schema=INCIDENTS)], first
@@ -165,7 +168,7 @@ def of_arm(told: Telemetry, first: Learned, *, contract: Contract, masked: bool,
         since = start + (LEARNED + 7 * week) * DAY
         if week:
             known = pl.concat(raised if masked else raised[:1])
-            learned = learn(told.until(since), contract=contract, incidents=known, epochs=epochs, folder=folder / f"week{week}")
+            learned = learn(source.until(since), contract=contract, incidents=known, epochs=epochs, folder=folder / f"week{week}")
         until = since + 7 * DAY
         scores, incidents = live(learned, told, since=since, until=until, contract=contract)
         raised.append(incidents)
@@ -185,10 +188,19 @@ def measure(*, seed: int, customers: int, epochs: int, arms: tuple[str, ...], fo
     plain = contract.model_copy(update={"thresholds": contract.thresholds.model_copy(update={"feed_forecasts": False})})
     start = told.grid[AT].min()
     assert isinstance(start, datetime)
+    clean = telemetry_of(seed=seed, customers=customers, folder=folder / "clean", struck=False) if "never" in arms else told
     nobody = pl.DataFrame(schema=INCIDENTS)
     first = learn(told.until(start + LEARNED * DAY), contract=contract, incidents=nobody, epochs=epochs, folder=folder / "first")
     both = {
-        arm: of_arm(told, first, contract=contract if arm == "on" else plain, masked=arm == "on", epochs=epochs, folder=folder / arm)
+        arm: of_arm(
+            told,
+            first,
+            source=clean if arm == "never" else told,
+            contract=plain if arm == "off" else contract,
+            masked=arm == "on",
+            epochs=epochs,
+            folder=folder / arm,
+        )
         for arm in arms
     }
     facts: dict[str, Any] = {"seed": seed, "seconds": round(time.perf_counter() - began)}
@@ -220,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0", help="each is a fleet of its own")
     parser.add_argument("--customers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--arms", default=",".join(ARMS), help="on is always measured")
+    parser.add_argument("--arms", default="on,off", help="of on (always measured), off and never")
     told = parser.parse_args(arguments)
     arms = tuple(arm for arm in ARMS if arm == "on" or arm in told.arms.split(","))
     runs = []
