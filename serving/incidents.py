@@ -133,12 +133,13 @@ def _damped(told: pl.LazyFrame, *, policy: Thresholds, cadence: timedelta) -> pl
     """Incidents of which those that are the same are one: from the first to the last of them, with the greatest peak."""
     silent = pl.col(TARGET) == SILENCE
     whose = (ENTITY, "silent")
-    reopens = pl.when("silent").then(0).otherwise(policy.close_minutes) + policy.reopen_minutes
+    again = policy.reopen_minutes * cadence
+    reopens = pl.when("silent").then(pl.lit(again)).otherwise(pl.lit(policy.close_minutes * cadence + again))
     lately = pl.col(START) - pl.col(START).shift(policy.flaps).over(whose) <= policy.flap_minutes * cadence
     often = lately.fill_null(value=False) if policy.flaps else pl.lit(value=False)
-    held = pl.when(pl.col("flapping").shift(1).over(whose)).then(pl.max_horizontal(reopens, policy.flap_minutes)).otherwise(reopens)
-    quiet = pl.col(START) - pl.col(END).shift(1).over(whose)
-    same = quiet < pl.duration(microseconds=held * (cadence // timedelta(microseconds=1)))
+    settled = pl.max_horizontal(reopens, pl.lit(policy.flap_minutes * cadence))
+    held = pl.when(pl.col("flapping").shift(1).over(whose)).then(settled).otherwise(reopens)
+    same = pl.col(START) - pl.col(END).shift(1).over(whose) < held
     worst = pl.col(PEAK).arg_max()
     return (
         told.with_columns(silent.alias("silent"))

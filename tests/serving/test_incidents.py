@@ -174,6 +174,17 @@ def test_silences_are_damped_for_themselves(scores_of: ScoresOf) -> None:
     assert spans(apart) == [(4, 8), (13, 17)]
 
 
+@pytest.mark.parametrize("minutes", [1, 15, 24 * 60])
+def test_damping_counts_steps_whatever_their_length(scores_of: ScoresOf, minutes: int) -> None:
+    policy, cadence = Thresholds(open_minutes=2, open_within=2), minutes * MINUTE
+
+    def of(gap: int) -> int:
+        scores = scores_of(told(f"xx{'.' * gap}xx"), cadence=cadence)
+        return open_incidents(scores, policy=policy, cadence_seconds=60 * minutes).height
+
+    assert (of(39), of(40)) == (1, 2)  # closed after 10, again within 30
+
+
 def damped(told: list[tuple[int, int]], *, policy: Thresholds) -> list[tuple[int, int]]:
     """The rule of damping, one opening after the other."""
     found: list[tuple[int, int]] = []
