@@ -15,6 +15,7 @@ from telemetry.panel import CALENDAR, Panel, Part
 from telemetry.schema import ENTITY, INCIDENTS, LABELS, SCALES, TARGET
 from tests.flows.places import declare
 
+pytestmark = pytest.mark.slow
 STEPS = 96 * 40
 STRUCK = slice(96 * 34 + 20, 96 * 34 + 32)
 BEGAN = datetime(2026, 1, 5, tzinfo=UTC)
