@@ -105,11 +105,12 @@ def run(
     return Fed(forecasts=told.forecasts, open=told.open, accepted=told.accepted)
 
 
-def calm(candidate: Any, forecasts: NDArray[np.float32], *, panel: Panel) -> NDArray[np.float32]:  # Any: as above
+def calm(candidate: Any, forecasts: NDArray[np.float32], *, panel: Panel, contract: Contract) -> NDArray[np.float32]:  # Any: as above
     """Forecasts f32[E, T, L, K] to calibrate on: an incident that is known does not reach into the minutes after it.
 
     Where the panel hides something, the network reads its own forecasts meanwhile. Had it read what came, it would be wrong for a while
-    after an outage as well, and the thresholds would be told that such errors are usual.
+    after an outage as well, and the thresholds would be told that such errors are usual. In the last window of what is hidden it reads
+    again what comes, so that it is used to it when it counts.
     """
     from models.guard import never
 
@@ -117,7 +118,10 @@ def calm(candidate: Any, forecasts: NDArray[np.float32], *, panel: Panel) -> NDA
         return forecasts
     entities, _, leads, targets = forecasts.shape
     guard = never(entities=entities, leads=leads, targets=targets)
-    return run(candidate, panel=panel, start=0, guard=guard, known=panel.hidden).forecasts
+    known, last = panel.hidden, contract.windows.time_steps
+    known[:, :-last] &= known[:, last:]
+    known[:, -last:] = False
+    return run(candidate, panel=panel, start=0, guard=guard, known=known).forecasts
 
 
 def tell_accepted(fed: Fed, *, panel: Panel, start: int, since: datetime, until: datetime, contract: Contract) -> None:

@@ -139,7 +139,7 @@ def try_out(
     leads, policy = candidate.network.leads, contract.thresholds
     views = candidate.views
     if thresholds is None:
-        quiet, calmed = replace(panel, incident=panel.hidden), calm(candidate, scaled, panel=panel)
+        quiet, calmed = replace(panel, incident=panel.hidden), calm(candidate, scaled, panel=panel, contract=contract)
         views = learn(quiet, calmed)
         told = tell_each(quiet, calmed, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
         thresholds = calibrate(told, policy=policy, cadence_seconds=contract.time.cadence_seconds)

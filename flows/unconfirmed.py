@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def unconfirmed(lake: Lake, *, parts: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """PERIODS of `telemetry.maintenance`: incidents that releases raised, with `close_minutes` on both sides.
+    """PERIODS of `telemetry.maintenance`: incidents that releases raised, with `close_minutes` on both sides, and a window after them.
+
+    So long the network's state, and surprises that add up minutes, still know of it: thresholds would take that for usual.
 
     An incident masks no more than its first `accept_hours`: what lasts longer is taken for normal, or the model could never learn a world
     that has changed. Of releases that were revoked none counts.
@@ -48,9 +50,10 @@ def raised(lake: Lake) -> pl.DataFrame:
 def bounded(incidents: pl.DataFrame, *, parts: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """PERIODS of `entity, start, end`, as above."""
     policy, cadence = contract.thresholds, contract.time.cadence
+    after = contract.windows.time_steps * cadence
     margin, longest = policy.close_minutes * cadence, timedelta(hours=policy.accept_hours)
     told = incidents.select(
-        ENTITY, (pl.col(START) - margin).alias(START), (pl.min_horizontal(END, pl.col(START) + longest) + margin).alias(END)
+        ENTITY, (pl.col(START) - margin).alias(START), (pl.min_horizontal(END, pl.col(START) + longest) + margin + after).alias(END)
     )
     learned = parts.select(ENTITY, pl.col(START).alias("from"), pl.col("calibrate_end").alias("until"))
     length = pl.min_horizontal(END, "until") - pl.max_horizontal(START, "from")
