@@ -22,6 +22,7 @@ from flows.parallel_test import Candidate, released
 from flows.prepare import build, work
 from flows.suspensions import hold, impossible, together
 from flows.tracked import standing
+from flows.trust import trusted
 from serving.forecasts import tell
 from serving.maintenance import covered, excused
 from serving.release import Release
@@ -41,6 +42,7 @@ from serving.stretches import (
     remember,
     touched,
 )
+from serving.surprise import SLOW_STEPS
 from serving.suspensions import spans
 from telemetry import contract as contracts
 from telemetry.contract import Contract
@@ -308,13 +310,15 @@ def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFram
     job.impossible.append(impossible(told, could_be=could_be, contract=job.learned, since=max(stretch.start, job.frontier)))
     panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=job.release.scales, parts=None)
     ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
-    start = max(0, ahead // (panel.cadence_seconds * 1_000_000))
+    start = max(0, ahead // (panel.cadence_seconds * 1_000_000) - SLOW_STEPS)  # the last errors before it add up with its first ones
     guard = guard_of(job.release.thresholds, panel=panel, leads=job.candidate.network.leads, contract=job.learned)
+    guard = trusted(guard, views=job.release.views, panel=panel)
     fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
     tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
     rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=job.release.scales, start=start, views=job.release.views)
     judged = _judged(job, rows=rows)
     within = pl.col(AT) >= stretch.start
+    rows, judged = rows.filter(within), judged.filter(within)
     unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)
     return rows, excused(pl.concat([judged, unjudged]), told=job.worked_on.told)
 

@@ -33,7 +33,8 @@ def plain_lstm(panel: Panel, forecasts: NDArray[np.float32]) -> NDArray[np.float
         seen = panel.observed[entity][:, None, chosen]
         errors = np.where(seen, panel.values[entity][:, None, chosen] - forecasts[entity], 0.0)
         quiet = (panel.part[entity] == Part.CALIBRATE) & ~panel.incident[entity]
-        usual = np.quantile(np.abs(errors[quiet]), SCALE_QUANTILE, axis=0) / NORMAL_SCALE_QUANTILE
+        of_all = np.ones(errors.shape[1:])  # where nothing calibrates: one training deviation
+        usual = np.quantile(np.abs(errors[quiet]), SCALE_QUANTILE, axis=0) / NORMAL_SCALE_QUANTILE if quiet.any() else of_all
         told[entity] = np.sqrt(np.square(errors / np.maximum(usual, LEAST_SD)).mean(axis=(1, 2)))
     return told
 
