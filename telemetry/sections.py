@@ -362,6 +362,12 @@ class Checks(Section):
     drift_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """An entity of whose parameters a larger share has drifted is warned of: learn anew."""
 
+    @model_serializer(mode="wrap")
+    def _as_ever(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:  # Any: plain JSON
+        """Without the key that older contracts could not have, where it says nothing: such a contract means what it meant."""
+        told: dict[str, Any] = plain(self)
+        return {name: value for name, value in told.items() if name != "outage" or value != Checks.model_fields["outage"].default}
+
 
 class Rule(Section):
     """What two parameters of a step must be to each other: `left op right`, in canonical units, wherever both are told."""
