@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import plotly.graph_objects as go  # type: ignore[import-untyped]
 import polars as pl
 
-from flows import strokes
 from flows.blocks import NONE, Block, Cell, Note, Table, count, decimal, moment, number, percent, plot, text, words
 from flows.exhibits import CANDIDATE, CHAMPION, INJECTED, MODEL, NIGHTS, Told
-from telemetry.injection import DEVIATIONS, FLAT, NOTHING, SILENCE, STRENGTH
+from telemetry.injection import FLAT, NOTHING, SILENCE, STRENGTH
 from telemetry.schema import AT, KIND, RELEASE
 from validation.injected import (
     ENOUGH,
@@ -31,17 +29,7 @@ WHAT_IS_DONE: Final = (
     "found if an incident is opened while it lasts. Strengths count in the entity's own deviations, those of a flat line and of silence in "
     "steps. What is found of the control (nothing) is luck."
 )
-LOOKS: Final = (
-    (strokes.BLUE, "circle", "solid"),
-    (strokes.TEAL, "diamond", "dash"),
-    (strokes.AMBER, "square", "dot"),
-    (strokes.RED, "x", "dashdot"),
-    (strokes.GREY, "triangle-up", "longdash"),
-    (strokes.INK, "star", "solid"),
-)
-"""Colour, symbol and dash of a class, in the order of their names."""
 HEADS: Final = ("Class", "Strength", "Found", "Recall", "95 % interval", "Minutes", "Champion", "Newcomers")
-HEIGHT: Final = 340
 
 
 def section(told: Told) -> Iterator[Block]:
@@ -64,6 +52,8 @@ def section(told: Told) -> Iterator[Block]:
 
 
 def _figures(own: pl.DataFrame) -> Iterator[Block]:
+    from flows.found_faults_plot import recall_by_strength  # Plotly takes its time to import
+
     for who in (MATURE, NEWCOMERS):
         drawn = own.filter(pl.col(WHO) == who, ~pl.col(KIND).is_in([FLAT, SILENCE, NOTHING]))
         if drawn.height:
@@ -73,32 +63,6 @@ def _figures(own: pl.DataFrame) -> Iterator[Block]:
                 caption=f"Recall by strength, {'mature entities' if who == MATURE else who}",
                 told=f"{count(found)} of {count(faults)} faults found, from half a deviation to eight; the table holds every figure.",
             )
-
-
-def recall_by_strength(graded: pl.DataFrame) -> go.Figure:
-    """A line a class (kind, strength, recall, lower, upper) over the strength in deviations."""
-    figure = go.Figure()
-    for index, ((kind,), rows) in enumerate(sorted(graded.sort(STRENGTH).partition_by(KIND, as_dict=True, maintain_order=True).items())):
-        color, symbol, dash = LOOKS[index % len(LOOKS)]
-        above, below = (rows[MOST] - rows[RECALL]).to_list(), (rows[RECALL] - rows[LEAST]).to_list()
-        figure.add_trace(
-            go.Scatter(
-                x=rows[STRENGTH].to_list(),
-                y=[strokes.rounded(value) for value in rows[RECALL]],
-                error_y={"array": above, "arrayminus": below, "symmetric": False, "color": color, "thickness": 0.7, "width": 2},
-                name=strokes.label(kind),
-                mode="lines+markers",
-                line={"color": color, "width": 2, "dash": dash},
-                marker={"symbol": symbol, "size": 8},
-            )
-        )
-    figure.update_layout(
-        xaxis={"type": "log", "tickvals": DEVIATIONS, "ticktext": [f"{each:g}" for each in DEVIATIONS], "title": {"text": "deviations"}},
-        yaxis={"title": {"text": "found"}, "tickformat": ".0%", "range": [-0.03, 1.03]},
-        hovermode="x unified",
-        margin={"b": 56, "t": 60},
-    )
-    return strokes.laid_out(figure, height=HEIGHT)
 
 
 def _from(own: pl.DataFrame) -> Table:

@@ -8,7 +8,8 @@ import polars as pl
 from flows import exhibits, page
 from flows.blocks import NONE, Plot, Table
 from flows.exhibits import Told
-from flows.found_faults import recall_by_strength, section
+from flows.found_faults import section
+from flows.found_faults_plot import recall_by_strength
 from flows.runs import Run
 from telemetry.injection import DRAW, NOTHING, SHIFT, SILENCE, SPIKE, STRENGTH
 from telemetry.schema import AT, END, ENTITY, KIND, RELEASE, START, TIME
