@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from prefect import task
 
@@ -20,13 +21,14 @@ from flows.prepare import work
 from flows.retries import ONCE
 from flows.runs import Run
 from flows.settings import Settings
+from serving.budget import SHIFT_HOURS, Spent
 from serving.contributions import explained
 from serving.incidents import FALSE, MINUTES_TO_DETECT, Matched, match
 from serving.release import VIEWS_FILE
 from telemetry import contract as contracts
 from telemetry import panel as panels
 from telemetry.contract import Contract
-from telemetry.panel import Panel
+from telemetry.panel import Panel, Part
 from telemetry.schema import END, ENTITY, START
 from validation.metrics import Measured, Metrics, measure
 
@@ -47,6 +49,8 @@ class Judged:
     found_by_champion: frozenset[str] | None
     comparison: Comparison
     injected: Trial
+    spent: Spent | None
+    shifts: float
 
     @property
     def vus_pr(self) -> float | None:
@@ -57,6 +61,16 @@ class Judged:
     def vus_pr_pca(self) -> float | None:
         """Of the linear baseline."""
         return self.comparison.vus_pr(PCA)
+
+    @property
+    def budget(self) -> dict[str, Any] | None:  # Any: plain JSON
+        """The operator's budget of incidents: what is promised, what the calibrate part has of it, and what the test; None without one."""
+        if self.spent is None:
+            return None
+        first = self.comparison.detected[0].figures
+        realised = first.incidents_per_customer_week if self.spent.per == "customer_week" else first.incidents / self.shifts
+        named = {"calibrated": self.spent.realised, "realised": realised, "rests_on": self.spent.rests_on}
+        return {"per": self.spent.per, "promised": self.spent.promised, **named, "extrapolated": self.spent.extrapolated}
 
     def facts(self) -> dict[str, Any]:  # Any: plain JSON
         """Its part of a summary."""
@@ -75,6 +89,7 @@ class Judged:
             "minutes_to_detect": self.minutes_to_detect,
             "vus_pr": self.vus_pr,
             "vus_pr_pca": self.vus_pr_pca,
+            "budget": self.budget,
             **self.comparison.facts(),
             **self.injected.facts(),
         }
@@ -120,6 +135,8 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
         found_by_champion=against.found if against and labels.height else None,
         comparison=_compared(seen, against=against, panel=panel, candidate=candidate, contract=declared, labels=labels, folder=folder),
         injected=injected,
+        spent=seen.spent,
+        shifts=max(int(np.count_nonzero((panel.part == Part.TEST).any(axis=0))) * panel.cadence_seconds / (3600 * SHIFT_HOURS), 1.0),
     )
     _leave(measured, matched=matched, thresholds=seen.thresholds, contract=declared, folder=folder)
     return judged
@@ -195,5 +212,8 @@ def judge_stage(run: Run, *, contract: str, oracle: str | None = None) -> Judged
         )
         if judged.vus_pr is not None:
             stage.note += f", VUS-PR {judged.vus_pr:.3f} (PCA {judged.vus_pr_pca or 0:.3f})"
+        if judged.budget is not None:
+            told_of = judged.budget
+            stage.note += f", incidents a {told_of['per'].replace('_', ' ')} {told_of['realised']:.2f} (budget {told_of['promised']:g})"
         stage.note += f", injected faults found {judged.injected.sentence}"
     return judged

@@ -18,13 +18,14 @@ from flows.prepare import build, work
 from flows.settings import Settings
 from flows.trust import free_run, trusted
 from serving import ledger
+from serving.budget import Spent
 from serving.forecasts import tell_each
 from serving.incidents import match, open_incidents
 from serving.maintenance import silences
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
 from serving.stretches import context
-from serving.thresholds import calibrate
+from serving.thresholds import calibrated
 from serving.views import Views, learn
 from telemetry import contract as contracts
 from telemetry.contract import Contract
@@ -51,6 +52,7 @@ class Seen:
 
     Attributes:
         thresholds: THRESHOLDS that it was judged by.
+        spent: the operator's budget of incidents as the calibrate part has it; None without one, or where thresholds were given.
         views: of the entities as wholes, learned with the thresholds; None of a release that is older than they are.
         incidents: INCIDENTS that it opened.
         ranks: ENTITY_SCORES, one joint score a minute for ranking.
@@ -58,6 +60,7 @@ class Seen:
     """
 
     thresholds: pl.DataFrame
+    spent: Spent | None
     views: Views | None
     incidents: pl.DataFrame
     ranks: pl.DataFrame
@@ -137,12 +140,13 @@ def try_out(
     """
     scaled = forecasts_of(candidate, panel=panel)
     leads, policy = candidate.network.leads, contract.thresholds
-    views = candidate.views
+    views, spent = candidate.views, None
     if thresholds is None:
         quiet, calmed = replace(panel, incident=panel.hidden), calm(candidate, scaled, panel=panel, contract=contract)
         views = learn(quiet, calmed)
         told = tell_each(quiet, calmed, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
-        thresholds = calibrate(told, policy=policy, cadence_seconds=contract.time.cadence_seconds)
+        found = calibrated(told, policy=policy, cadence_seconds=contract.time.cadence_seconds)
+        thresholds, spent = found.thresholds, found.spent
         views = views.tried(free_run(candidate, panel=panel, thresholds=thresholds, contract=contract))
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
     rows = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
@@ -150,7 +154,7 @@ def try_out(
     if worked_on is not None:
         incidents = silences(incidents, told=worked_on, policy=policy, cadence=contract.time.cadence)
     finite = bool(np.isfinite(scaled).all()) and all(bool(np.isfinite(weight).all()) for weight in candidate.weights.values())
-    return Seen(thresholds=thresholds, views=views, incidents=incidents, ranks=ranks, finite=finite)
+    return Seen(thresholds=thresholds, spent=spent, views=views, incidents=incidents, ranks=ranks, finite=finite)
 
 
 def judged(

@@ -97,7 +97,7 @@ def publish(*, contract: str, folder: str, judged: Judged, checks_passed: bool, 
     )
     decision = decide(judged.metrics, champion=judged.champion, evidence=evidence, policy=declared.gate)
     before = ledger.champion(lake)
-    figures = {name: value for name, value in judged.facts().items() if value is not None and not isinstance(value, list)}
+    figures = {name: value for name, value in judged.facts().items() if value is not None and not isinstance(value, list | dict)}
     at = datetime.now(UTC)
     match decision:
         case Promote():
