@@ -28,7 +28,7 @@ from serving import tails
 from serving.budget import Spent, spend
 from serving.lending import complete
 from serving.shrinkage import FIRST, LENDS, SECOND, shrunk
-from serving.surprise import ERROR, Z, errors, joint, scales
+from serving.surprise import ERROR, SLOW_STEPS, Z, errors, joint, scales
 from telemetry.schema import AT, COUNT, ENTITY, LABEL, LEAD, NEWCOMER, TARGET, THRESHOLD, THRESHOLDS, conform
 from telemetry.sections import Thresholds
 
@@ -124,12 +124,17 @@ def _see(forecasts: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -
     sds = scales(taken.filter(~pl.col(LABEL)))
     z = joint(taken, thresholds=sds).filter(pl.col(Z).is_not_null()).select(ENTITY, TARGET, AT, NEWCOMER, LABEL, Z)
     early = (pl.int_range(pl.len()) * 2 < pl.len()).over(ENTITY, TARGET).alias(FIRST)
-    normal = z.filter(~pl.col(LABEL)).with_columns(early).sort(Z, descending=True)
+    normal = z.filter(~_knows_of_labels()).with_columns(early).sort(Z, descending=True)
     rate = promised_rate(policy, cadence_seconds=cadence_seconds)
     kept = (pl.len() * min(1.0, KEPT * max(rate, tails.TAIL_SHARE))).ceil().clip(lower_bound=tails.LEAST_TAIL)
     highest = normal.filter((pl.int_range(pl.len()) < kept).over(ENTITY, TARGET))
     peaks = pl.concat([highest.drop(FIRST), z.filter(LABEL)]).drop(NEWCOMER)
     return _Seen(sds=sds, bars=_bars(normal, bar=_bar(policy, rate=rate)), peaks=peaks)
+
+
+def _knows_of_labels() -> pl.Expr:
+    """A labelled minute, and those after one whose slow surprise still holds its errors."""
+    return (pl.col(LABEL).cast(pl.Int8).rolling_max(SLOW_STEPS, min_samples=1).over(ENTITY, TARGET, order_by=AT) > 0).alias(LABEL)
 
 
 def _bars(normal: pl.DataFrame, *, bar: pl.Expr) -> pl.DataFrame:

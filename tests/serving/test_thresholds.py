@@ -69,6 +69,15 @@ def test_newcomers_and_labelled_minutes_teach_nothing(forecasts_of: ForecastsOf,
     )
 
 
+def test_minutes_whose_slow_surprise_still_knows_of_a_label_teach_nothing(forecasts_of: ForecastsOf) -> None:
+    quiet = noise(3000)
+    struck = [*quiet[:1000], *[9.0] * 60, *quiet[1000:]]
+    rows = forecasts_of(struck)
+    labelled = rows.with_columns((pl.int_range(pl.len()).is_between(1000, 1059)).alias("label"))
+    plain, found = (calibrate(told, policy=POLICY, cadence_seconds=60) for told in (forecasts_of(quiet), labelled))
+    assert found.get_column(THRESHOLD).item() == pytest.approx(plain.get_column(THRESHOLD).item(), rel=0.05)
+
+
 def test_the_quantile_is_the_finite_sample_rank_where_the_part_is_long_enough(forecasts_of: ForecastsOf) -> None:
     policy = Thresholds(false_alarms_per_week=WEEK / 100)  # one minute in a hundred
     found = calibrate(forecasts_of(noise(999)), policy=policy, cadence_seconds=60)
