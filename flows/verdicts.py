@@ -13,6 +13,7 @@ from typing import Final
 
 import polars as pl
 
+from flows import lent
 from flows.feeding import guard_of, tell_accepted
 from flows.feeding import run as run_guarded
 from flows.maintained import Maintained, maintain, note
@@ -211,7 +212,7 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
         floor=floor,
         frontier=frontier,
         heard=max(until, heard or until),
-        changes=_before(pl.concat([changes, held.changes, worked_on.changes]), frontier=frontier),
+        changes=_before(lent.reaching(pl.concat([changes, held.changes, worked_on.changes]), release=release), frontier=frontier),
         late=late,
         waits_for=slowest(marks, contract=contract, now=now) if until < end else None,
         suspended=held.told,
@@ -246,7 +247,7 @@ def _changes(
     aged = _aged(lake, before=before, contract=contract)
     if rows is None or aged is None:
         return None
-    matters = floor - influence(contract) - length(contract)  # of the first stretch that is written
+    matters = floor - influence(contract) - length(contract) - lent.LENT  # of the first stretch that is written
     late = rows.filter(pl.col(AT) >= matters, pl.col(AT) < frontier)
     cadence = contract.time.cadence
     points = late if not filled(contract) else pl.concat([late, rows.filter(pl.col(AT) >= frontier).group_by(ENTITY).agg(pl.col(AT).min())])
@@ -306,16 +307,20 @@ def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFram
     if told.filter(pl.col(AT) >= stretch.start).is_empty():
         return pl.DataFrame(schema=FORECASTS), pl.DataFrame(schema=SCORES)
     could_be = possible(told.lazy(), contract=job.learned).collect()
-    grid = masked(could_be.lazy(), spans=pl.concat([spans(job.suspended), job.worked_on.spans])).collect()
+    out = pl.concat([spans(job.suspended), job.worked_on.spans])
+    grid = masked(could_be.lazy(), spans=out).collect()
     job.impossible.append(impossible(told, could_be=could_be, contract=job.learned, since=max(stretch.start, job.frontier)))
-    panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=job.release.scales, parts=None)
+    scales = lent.scales(
+        job.lake, version=job.done.grid, release=job.release, contract=job.learned, told=grid, before=stretch.start, spans=out
+    )
+    panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=scales, parts=None)
     ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
     start = max(0, ahead // (panel.cadence_seconds * 1_000_000) - SLOW_STEPS)  # the last errors before it add up with its first ones
     guard = guard_of(job.release.thresholds, panel=panel, leads=job.candidate.network.leads, contract=job.learned)
     guard = trusted(guard, views=job.release.views, panel=panel)
     fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
     tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
-    rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=job.release.scales, start=start, views=job.release.views)
+    rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=scales, start=start, views=job.release.views)
     judged = _judged(job, rows=rows)
     within = pl.col(AT) >= stretch.start
     rows, judged = rows.filter(within), judged.filter(within)

@@ -16,6 +16,8 @@ from telemetry.schema import AT, COHORT, COUNT, ENTITY, MEAN, PARAMETER, SCALES,
 
 FULL_WEIGHT_DAYS: Final = 7
 """From this much history on an entity's own scale is its own alone; below it is mixed linearly with its cohort's."""
+LENT_DAYS: Final = 1
+"""An entity that no training has seen yet: from so much of its own on, what everybody has in common counts no more."""
 FLOOR_OF_COHORT: Final = 0.01
 """The least deviation, as a share of the cohort's median deviation of the parameter."""
 FLOOR_OF_RANGE: Final = 0.01
@@ -54,14 +56,44 @@ def fit(grid: pl.LazyFrame, *, contract: Contract, entities: pl.DataFrame, cuts:
     )
 
 
+def lend(scales: pl.DataFrame, *, grid: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
+    """`scales`, and those of entities that no training has seen: of their own rows, mixed with what everybody has in common.
+
+    Args:
+        scales: SCALES; an entity with a COUNT keeps its own.
+        grid: rows of `grid_schema` of the others, from before what is to be scaled. From `LENT_DAYS` of them on they count alone.
+        contract: names the parameters.
+
+    Returns:
+        SCALES; the lent ones have a COUNT of 0.
+    """
+    known = scales.filter(pl.col(COUNT) > 0)
+    told = _told(grid.join(known.lazy().select(ENTITY).unique(), on=ENTITY, how="anti"), contract=contract)
+    common = known.group_by(PARAMETER).agg(pl.col(MEAN).median().alias("cohort_mean"), pl.col(SD).median().alias("cohort_sd"))
+    weight = (pl.col(COUNT) / (timedelta(days=LENT_DAYS) / contract.time.cadence)).clip(0.0, 1.0)
+    lent = (
+        told.join(common, on=PARAMETER)
+        .with_columns(_mix(MEAN, weight), _mix(SD, weight))
+        .with_columns(pl.max_horizontal(SD, pl.col("cohort_sd") * FLOOR_OF_COHORT), pl.lit(0, dtype=pl.Int64).alias(COUNT))
+        .filter(pl.col(SD) > 0)
+        .select(list(SCALES))
+    )
+    others = scales.join(lent, on=[ENTITY, PARAMETER], how="anti")
+    return conform(pl.concat([others, lent]).sort(ENTITY, PARAMETER), SCALES, name="scales")
+
+
 def _own(grid: pl.LazyFrame, *, contract: Contract, cuts: pl.DataFrame) -> pl.DataFrame:
     """Mean, deviation and count of every entity's own training rows."""
-    trained = grid.join(cuts.lazy().select(ENTITY, "train_end"), on=ENTITY).filter(pl.col(AT) < pl.col("train_end"))
+    return _told(grid.join(cuts.lazy().select(ENTITY, "train_end"), on=ENTITY).filter(pl.col(AT) < pl.col("train_end")), contract=contract)
+
+
+def _told(rows: pl.LazyFrame, *, contract: Contract) -> pl.DataFrame:
+    """Mean, deviation and count of every entity's rows."""
     told = [
         pl.struct(pl.col(name).mean().alias(MEAN), pl.col(name).std(ddof=0).alias(SD), pl.col(name).count().alias(COUNT)).alias(name)
         for name in contract.names
     ]
-    wide = trained.group_by(ENTITY).agg(told).collect(engine="in-memory")
+    wide = rows.group_by(ENTITY).agg(told).collect(engine="in-memory")
     return wide.unpivot(index=ENTITY, variable_name=PARAMETER, value_name="told").unnest("told")
 
 

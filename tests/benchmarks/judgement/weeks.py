@@ -14,13 +14,15 @@ from typing import Final, TypeVar
 
 import polars as pl
 
+from flows.lent import LENT
 from flows.parallel_test import Candidate, try_out
-from telemetry import windows
+from serving.incidents import open_incidents
+from telemetry import scaling, windows
 from telemetry.contract import Contract
 from telemetry.faults import EVERY_KIND, REGIONAL
 from telemetry.fleet import simulate
 from telemetry.panel import Panel
-from telemetry.schema import AT, END, ENTITY, FIRST_SEEN, KIND, LABEL, LEAD, NEWCOMER, START, SURPRISE, TARGET, TIME
+from telemetry.schema import AT, COUNT, END, ENTITY, FIRST_SEEN, KIND, LABEL, LEAD, NEWCOMER, START, SURPRISE, TARGET, TIME
 from tests.benchmarks.learner import telemetries
 from tests.benchmarks.learner.telemetries import Telemetry
 from tests.benchmarks.learner.worlds import Arriving
@@ -29,6 +31,9 @@ BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 RELEASE: Final = "parallel test"
 WAKE: Final = timedelta(hours=1)
 """After an incident, in which a promise about normal minutes is not held to them: told apart, never left out unsaid."""
+LENT_ANEW: Final = timedelta(days=2)
+REACH: Final = timedelta(days=2)
+"""Of the past that the network's state is warmed up on."""
 MATURE: Final = "mature"
 EVENT: Final = "event"
 Made = TypeVar("Made")
@@ -218,13 +223,59 @@ def judged(told: Weeks, *, candidate: Candidate, parts: pl.DataFrame, folder: Pa
     """The test by the production's own way."""
     panel = panel_of(told, candidate=candidate, parts=parts)
     seen = try_out(candidate, panel=panel, contract=told.contract, into=folder)
+    candidate = replace(candidate, views=seen.views)
     return Judgement(
-        incidents=seen.incidents,
+        incidents=_with_strangers(seen.incidents, told=told, candidate=candidate, thresholds=seen.thresholds, folder=folder),
         minutes=minutes(told, folder=folder),
         thresholds=seen.thresholds,
-        candidate=replace(candidate, views=seen.views),
+        candidate=candidate,
         folder=folder,
     )
+
+
+def _with_strangers(incidents: pl.DataFrame, *, told: Weeks, candidate: Candidate, thresholds: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """INCIDENTS with those of entities that no training has seen judged by scales that are lent anew every `LENT_ANEW`, as live scoring
+    does it at every stretch (`flows.lent`); their files in `folder` are replaced."""
+    known = candidate.scales.filter(pl.col(COUNT) > 0).select(ENTITY).unique()
+    grid = told.telemetry.grid.join(known, on=ENTITY, how="anti")
+    if grid.is_empty():
+        return incidents
+    _without(grid.get_column(ENTITY).unique().to_list(), folder=folder)
+    at, number = told.size.learned_at, 0
+    while at < told.size.end:
+        _lent(grid, told=told, candidate=candidate, thresholds=thresholds, since=at, folder=folder / f"lent{number}")
+        at, number = at + LENT_ANEW, number + 1
+    for name in ("lead1", "scores"):
+        every = pl.concat([pl.read_parquet(file) for file in sorted(folder.glob(f"lent*/{name}/*.parquet"))])
+        every.sort(ENTITY, AT).write_parquet(folder / name / "strangers.parquet")
+    policy, seconds = told.contract.thresholds, told.contract.time.cadence_seconds
+    scores = pl.read_parquet(folder / "scores" / "strangers.parquet")
+    days = told.contract.newcomer.departed_days
+    opened = open_incidents(scores, policy=policy, cadence_seconds=seconds, until=told.size.end, departed_days=days)
+    return pl.concat([incidents.join(known, on=ENTITY), opened])
+
+
+def _without(entities: list[str], *, folder: Path) -> None:
+    for file in (folder / "scores").glob("*.parquet"):
+        if pl.read_parquet(file, columns=[ENTITY]).get_column(ENTITY)[0] in entities:
+            file.unlink()
+            (folder / "lead1" / file.name).unlink()
+
+
+def _lent(grid: pl.DataFrame, *, told: Weeks, candidate: Candidate, thresholds: pl.DataFrame, since: datetime, folder: Path) -> None:
+    until = min(since + LENT_ANEW, told.size.end)
+    rows = grid.filter(pl.col(AT) >= since - REACH, pl.col(AT) < until)
+    if rows.filter(pl.col(AT) >= since).is_empty():
+        return
+    before = grid.lazy().filter(pl.col(AT) >= since - LENT, pl.col(AT) < since)
+    scales = scaling.lend(candidate.scales, grid=before, contract=told.contract)
+    bounds = dict.fromkeys((START, "train_end", "calibrate_start", "calibrate_end"), BEGIN) | {"test_start": since, END: until}
+    cut = rows.select(ENTITY).unique().with_columns(pl.lit(at, dtype=TIME).alias(name) for name, at in bounds.items())
+    seen = told.telemetry
+    panel = windows.panel(
+        rows.lazy(), contract=told.contract, scales=scales, entities=seen.entities, labels=seen.labels, parts=cut, data_start=BEGIN
+    )
+    try_out(replace(candidate, scales=scales), panel=panel, contract=told.contract, into=folder, thresholds=thresholds)
 
 
 def minutes(told: Weeks, *, folder: Path) -> pl.DataFrame:
