@@ -102,7 +102,7 @@ def test_what_is_served_is_what_was_judged(released: Released) -> None:
     served = lake_at(released.fleet).read("scores", schema=SCORES).collect()
     told = judged.join(served, on=[ENTITY, AT, TARGET], suffix="_served")
     assert told.height == judged.height > 100
-    begun = served.get_column(AT).min()  # what came before the test part adds up with its first errors, and is served only
+    begun = judged.get_column(AT).min()  # what came before the test part adds up with its first errors, and is served only
     both = told.filter(pl.col(AT) >= begun + timedelta(minutes=SLOW_STEPS))
     for name in ("actual", FORECAST, SURPRISE):
         off = both.select((pl.col(name) / pl.col(f"{name}_served") - 1).abs().max()).item()
