@@ -321,14 +321,19 @@ def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFram
     fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
     tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
     rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=scales, start=start, views=job.release.views)
-    judged = _judged(job, rows=rows)
+    judged = _judged(job, rows=rows, blind=_blind(told, believed=grid, names=job.learned.names))
     within = pl.col(AT) >= stretch.start
     rows, judged = rows.filter(within), judged.filter(within)
     unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)
     return rows, excused(pl.concat([judged, unjudged]), told=job.worked_on.told)
 
 
-def _judged(job: _Job, *, rows: pl.DataFrame) -> pl.DataFrame:
+def _blind(told: pl.DataFrame, *, believed: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """`entity, at` of the rows of which something that came is not believed."""
+    return told.filter(pl.any_horizontal([told[name].is_not_null() & believed[name].is_null() for name in names])).select(ENTITY, AT)
+
+
+def _judged(job: _Job, *, rows: pl.DataFrame, blind: pl.DataFrame) -> pl.DataFrame:
     """SCORES of FORECASTS, by thresholds that stand where the scores before them have moved them, if they are tracked."""
     policy, seconds = job.declared.thresholds, job.learned.time.cadence_seconds
     before = rows.select(pl.col(AT).min()).item() or job.floor
@@ -339,6 +344,7 @@ def _judged(job: _Job, *, rows: pl.DataFrame) -> pl.DataFrame:
         parameters=job.declared.parameters,
         policy=policy,
         cadence_seconds=seconds,
+        blind=blind,
         begin=standing(job.lake, release=job.release, policy=policy, cadence_seconds=seconds, before=before),
     ).scores
 

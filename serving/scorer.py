@@ -92,6 +92,7 @@ def score(
     policy: Thresholds | None = None,
     cadence_seconds: int = 60,
     begin: pl.DataFrame | None = None,
+    blind: pl.DataFrame | None = None,
 ) -> Scored:
     """Surprise and verdict of every entity, minute and target, and the joint score of every entity and minute.
 
@@ -102,11 +103,12 @@ def score(
         parameters: of the contract in force; what the operator says of them (see `serving.operator`) excuses from the verdict.
         policy: of the contract in force; says whether thresholds are tracked (see `serving.tracking`). They are not, by default.
         cadence_seconds: length of a step.
+        blind: `entity, at` of minutes of which the network did not see everything that came; none by default.
         begin: OFFSETS of tracked thresholds before the first row; none by default.
     """
     known = complete(thresholds, entities=forecasts.get_column(ENTITY).unique())
     bars = known.group_by(ENTITY, TARGET).agg(pl.col(THRESHOLD).first(), pl.col(COUNT).first())
-    found = joint(errors(forecasts), thresholds=known).join(bars, on=[ENTITY, TARGET], how="left", maintain_order="left")
+    found = joint(errors(forecasts), thresholds=known, blind=blind).join(bars, on=[ENTITY, TARGET], how="left", maintain_order="left")
     ranked = grown(found, cadence_seconds=cadence_seconds).with_columns((pl.col(Z) / pl.col(THRESHOLD)).alias(SURPRISE))
     moved = ranked
     if policy is not None and policy.track > 0:

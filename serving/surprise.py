@@ -5,7 +5,8 @@
     z           of (entity, target, minute): root mean square over the leads of error / SD, or the slow one where that is greater
     slow        of the last SLOW_STEPS signed errors / SD of lead 1, the smaller of the sums of the older and of the newer half, where both
                 have one sign: errors that are small each and lean to one side, as of what sinks slowly or stands still, and that no
-                single minute tells. What lies in one half alone, such as a single burst or an outage that is over, is none
+                single minute tells. Of a newcomer, and where the network did not see all that came, forecasts lean by themselves, and
+                none is told. What lies in one half alone, such as a single burst or an outage that is over, is none
 
 What z is large enough for an anomaly is for `serving.thresholds` to say.
 """
@@ -53,15 +54,24 @@ def scales(learned: pl.DataFrame) -> pl.DataFrame:
     return learned.group_by(ENTITY, TARGET, LEAD).agg(scale.alias(SD))
 
 
-def joint(rows: pl.DataFrame, *, thresholds: pl.DataFrame) -> pl.DataFrame:
+def joint(rows: pl.DataFrame, *, thresholds: pl.DataFrame, blind: pl.DataFrame | None = None) -> pl.DataFrame:
     """One row per entity, minute and target of `errors`, with `z`; null where no lead has both an error and a scale.
 
     Of the other columns it keeps NEWCOMER, LABEL and ACTUAL, and FORECAST of lead 1.
+
+    Args:
+        rows: of `errors`.
+        thresholds: at least `entity, target, lead, sd`.
+        blind: `entity, at` of minutes of which the network did not see everything that came; in them nothing adds up.
     """
     scale = pl.col(SD).replace(0.0, None)
     scaled = rows.join(thresholds.select(ENTITY, TARGET, LEAD, SD), on=[ENTITY, TARGET, LEAD], how="left", maintain_order="left")
     of_lead_1 = pl.when(pl.col(LEAD) == 1)
-    signed = of_lead_1.then(pl.col(ERROR) / scale).alias(_SIGNED)
+    adds_up = (pl.col(LEAD) == 1) & ~pl.col(NEWCOMER)
+    if blind is not None:
+        scaled = scaled.join(blind.select(ENTITY, AT, _BLIND=pl.lit(value=True)), on=[ENTITY, AT], how="left", maintain_order="left")
+        adds_up &= pl.col("_BLIND").is_null()
+    signed = pl.when(adds_up).then(pl.col(ERROR) / scale).alias(_SIGNED)
     return (
         _in_order(scaled)
         .lazy()

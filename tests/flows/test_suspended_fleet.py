@@ -74,7 +74,7 @@ def test_a_unit_that_breaks_is_quarantined_within_three_minutes_and_comes_back(
     scores = of_entity(lake, "scores", SCORES, entity=entity, since=broken)
     others = scores.filter(pl.col(TARGET) != PARAMETER)
     assert scores.filter(pl.col(TARGET) == PARAMETER)[VERDICT].to_list() == ["quarantined"] * 4
-    assert others.height == 4 * 4
+    assert others.height == 4 * (4 + 1)  # the other targets, and all of them together
     assert set(others[VERDICT]) <= {"normal", "anomalous"}
     assert of_entity(lake, "coverage", COVERAGE, entity=entity, since=broken)[STATE].to_list() == ["scored"] * 4
     assert of_entity(lake, "incidents", INCIDENTS, entity=entity, since=broken, column=END).is_empty()

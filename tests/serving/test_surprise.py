@@ -49,3 +49,16 @@ def test_a_missing_forecast_begins_the_sum_anew(forecasts_of: ForecastsOf) -> No
     z = z_of(forecasts_of([0.5] * 30 + [None] + [0.5] * 15))
     assert z[30] is None
     assert z[-1] == pytest.approx(1.0)
+
+
+def test_what_the_network_did_not_wholly_see_does_not_add_up(forecasts_of: ForecastsOf) -> None:
+    told = forecasts_of([0.5] * 60)
+    blind = told.select("entity", "at").slice(30, 1)
+    z = joint(errors(told), thresholds=KNOWN, blind=blind).get_column(Z).to_list()
+    assert z[29] > 2.0
+    assert max(z[30 : 30 + SLOW_STEPS]) == pytest.approx(1.0)
+    assert z[-1] > 2.0
+
+
+def test_nothing_adds_up_of_a_newcomer(forecasts_of: ForecastsOf) -> None:
+    assert max(z_of(forecasts_of([0.5] * 60, newcomer=True))) == pytest.approx(1.0)
