@@ -1,6 +1,6 @@
 """The parallel test: two months of a simulated fleet with incidents of every kind, judged minute after minute beside threshold rules.
 
-    python tests/benchmarks/parallel_test.py [--seeds 5] [--first 0] [--customers 8] [--baselines 1] [--keep FOLDER] [--json]
+    python tests/benchmarks/parallel_test.py [--seeds 5] [--first 0] [--customers 8] [--baselines 1] [--json]
 
 For each seed a fleet of 8 customers in two regions is simulated (`telemetry.fleet`): 60 days are learned, as a retrain does it, the next
 60 are judged by that one release, by the production's own way (`flows.parallel_test.try_out`). One customer arrives early in the learning
@@ -61,12 +61,10 @@ Record = dict[str, Any]  # Any: plain JSON
 Say = Callable[[str], None]
 
 
-def of_seed(
-    size: Size, *, seed: int, contract: Contract, folder: Path, say: Say, with_baselines: bool = True, keep: Path | None = None
-) -> Record:
+def of_seed(size: Size, *, seed: int, contract: Contract, folder: Path, say: Say, with_baselines: bool = True) -> Record:
     """The figures of one fleet."""
     began = time.perf_counter()
-    told, candidate, parts = made(size, seed=seed, contract=contract, folder=folder, keep=keep)
+    told, candidate, parts = made(size, seed=seed, contract=contract, folder=folder)
     judged = weeks.judged(told, candidate=candidate, parts=parts, folder=folder / "judged")
     record: Record = {"seed": seed} | figures.beside(judged.incidents, told=told)
     record |= figures.rates(judged.minutes, promised=contract.thresholds.false_alarms_per_week)
@@ -92,17 +90,10 @@ def of_seed(
     return record
 
 
-def made(size: Size, *, seed: int, contract: Contract, folder: Path, keep: Path | None) -> tuple[weeks.Weeks, Candidate, pl.DataFrame]:
-    """A fleet, and the model that was learned of it; taken from `keep` if they are there."""
-    told = weeks.kept(
-        keep and keep / f"fleet-{size.customers}-{seed}.pickle",
-        make=lambda: weeks.weeks(size, seed=seed, folder=folder / "fleet", contract=contract),
-    )
-    told = replace(told, telemetry=replace(told.telemetry, contract=contract))
-    leads = "-".join(map(str, contract.leads.steps))
-    candidate, parts = weeks.kept(
-        keep and keep / f"model-{size.customers}-{seed}-{leads}.pickle", make=lambda: weeks.learned(told, folder=folder / "panel")
-    )
+def made(size: Size, *, seed: int, contract: Contract, folder: Path) -> tuple[weeks.Weeks, Candidate, pl.DataFrame]:
+    """A fleet, and the model that was learned of it."""
+    told = weeks.weeks(size, seed=seed, folder=folder / "fleet", contract=contract)
+    candidate, parts = weeks.learned(told, folder=folder / "panel")
     return told, candidate, parts
 
 
@@ -205,7 +196,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--baselines", type=int, default=1, help="of so many seeds they are judged, too")
     parser.add_argument("--customers", type=int, default=Size().customers)
-    parser.add_argument("--keep", type=Path, help="a folder in which fleets and models are kept for a later run")
     parser.add_argument("--leads", help="instead of the contract's, such as 1,15,60")
     parser.add_argument("--write-rules", type=Path, help="only this: the rules of the demo's fleet, at this place")
     parser.add_argument("--json", action="store_true")
@@ -222,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     for seed in range(asked.first, asked.first + asked.seeds):
         with tempfile.TemporaryDirectory(prefix="tidewatch-parallel-") as folder:
             size = replace(Size(), customers=asked.customers)
-            how: Record = {"seed": seed, "contract": contract_of(asked.leads), "folder": Path(folder), "say": say, "keep": asked.keep}
+            how: Record = {"seed": seed, "contract": contract_of(asked.leads), "folder": Path(folder), "say": say}
             records.append(of_seed(size, **how, with_baselines=len(records) < asked.baselines))
     record = summed(records)
     wrong = missed(record)

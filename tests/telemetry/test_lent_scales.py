@@ -21,7 +21,8 @@ KNOWN = pl.DataFrame([("a", NAME, 10.0, 2.0, 99), ("b", NAME, 20.0, 4.0, 99)], s
 def grid_of(entity: str, *, steps: int, mean: float = 500.0, sd: float = 50.0) -> pl.LazyFrame:
     values = mean + sd * np.random.default_rng(0).normal(size=steps)
     at = [START + index * CONTRACT.time.cadence for index in range(steps)]
-    frame = pl.DataFrame({ENTITY: [entity] * steps, AT: at, OBSERVED: [True] * steps, NAME: values}, schema_overrides={ENTITY: pl.String, AT: TIME})
+    told = {ENTITY: [entity] * steps, AT: at, OBSERVED: [True] * steps, NAME: values}
+    frame = pl.DataFrame(told, schema_overrides={ENTITY: pl.String, AT: TIME})
     return frame.lazy()
 
 

@@ -5,12 +5,10 @@ judged went the way of a release: cut, scaled, learned, calibrated, and then `fl
 """
 
 import os
-import pickle
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import polars as pl
 
@@ -36,7 +34,6 @@ REACH: Final = timedelta(days=2)
 """Of the past that the network's state is warmed up on."""
 MATURE: Final = "mature"
 EVENT: Final = "event"
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,18 +182,6 @@ def _lives(size: Size, *, first: object, young: timedelta) -> list[pl.Expr]:
 
     turned = pl.max_horizontal(begin, pl.min_horizontal(matured, end))
     return [matured.alias("matured"), in_weeks(turned, end).alias(MATURE), in_weeks(begin, turned).alias(NEWCOMER)]
-
-
-def kept(path: Path | None, *, make: Callable[[], Made]) -> Made:
-    """What is made, or what an earlier call left at `path`."""
-    if path is not None and path.exists():
-        found: Made = pickle.loads(path.read_bytes())  # noqa: S301  (written by the call below, in a folder of the user's own)
-        return found
-    done = make()
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pickle.dumps(done))
-    return done
 
 
 def learned(told: Weeks, *, folder: Path) -> tuple[Candidate, pl.DataFrame]:
