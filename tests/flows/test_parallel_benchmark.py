@@ -159,4 +159,4 @@ def test_a_small_fleet_goes_the_whole_way(tmp_path: Path) -> None:
     assert {each["entity"] for each in record["newcomers"]} == {"corvus/eu", "corvus/us"}
     assert record["rules"]["found"] >= 1
     assert said == list(lines(record))
-    assert json.loads(json.dumps(summed([record])))["promised_rate"] == 1.0
+    assert json.loads(json.dumps(summed([record])))["promised_rate"] == contract_of(None).thresholds.false_alarms_per_week
