@@ -63,7 +63,7 @@ ENTITY_SCORES: Final[Schema] = {
 }
 """`score` and `instant` as above."""
 HALF_LIFE_STEPS: Final = 10
-"""As long as the quiet after which an incident closes, unless a contract says otherwise."""
+"""As many as the quiet minutes after which an incident closes by default."""
 LEAST_SCORE: Final = 1e-6
 """A logarithm needs more than nothing."""
 MINUTES: Final[Schema] = {ENTITY: pl.String, AT: TIME}
