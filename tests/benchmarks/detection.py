@@ -13,7 +13,7 @@ the measure alone.
     vus_pr_instant   the same of the joint surprise of each minute alone
     vus_pr_lstm      the same of the root mean square of the forecasts' errors over leads and targets, by calibrated sizes: a plain LSTM
     vus_pr_pca       the same of what lies outside of the principal components that hold 0.9 of the variance, fitted on train
-    vus_pr_robust_z  the same of the mean over the parameters of |value - median| / (1.4826 MAD), both of train
+    vus_pr_robust_z  the same of the mean over the parameters of |robust z|, by the hour as `models.baselines` has it, fitted on train
     ..._held         a baseline's score kept as the joint surprise is, so that like stands beside like
     nab              score of Numenta's benchmark, profile "standard", at surprise 1, and at the threshold that is best for each (as its own
                      runner chooses it, on what it is judged by)

@@ -13,6 +13,7 @@ from flows.beside import PCA, ROBUST, SEASONAL, Rival, baselines, expectations, 
 from telemetry.contract import Contract
 from telemetry.panel import CALENDAR, Panel, Part
 from telemetry.schema import ENTITY, INCIDENTS, LABELS, SCALES, TARGET
+from tests.benchmarks.judgement import detectors
 from tests.flows.places import declare
 
 pytestmark = pytest.mark.slow
@@ -89,6 +90,14 @@ def test_they_are_held_to_the_promise_that_is_a_releases(rivals: dict[str, Rival
     assert all(0 <= (each.figures.realised_rate or 0.0) < 0.02 for each in found)
     assert {each.figures.entity_weeks for each in found} == {2.0}
     assert found[3].by_target[TARGET].to_list() == ["pca"]
+
+
+def test_public_sets_are_judged_beside_the_same_robust_z() -> None:
+    own = panel()
+    own.observed[0, STRUCK, 0] = False
+    own = replace(own, targets=(0, 1, 2), newcomer=np.arange(STEPS) < np.array([[0], [96]]))
+    z = next(each for each in expectations(own, scales=scales()) if each.name == ROBUST).panel.values
+    np.testing.assert_allclose(detectors.robust_z(own), np.abs(z).mean(axis=-1, where=own.observed), rtol=1e-5)
 
 
 def test_who_promises_no_rate_is_held_to_none() -> None:

@@ -5,24 +5,29 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.baselines import pca_score
+from models import baselines
 from serving.surprise import LEAST_SD, NORMAL_SCALE_QUANTILE, SCALE_QUANTILE
 from telemetry.panel import Panel, Part
 
-MAD: Final = 1.4826
-"""The median absolute deviation times this is the standard deviation of a normal distribution."""
-LEAST_DEVIATION: Final = 1e-2
+MICROSECONDS: Final = 1_000_000
 
 
 def pca(panel: Panel) -> NDArray[np.float64]:
     """What lies outside of the principal components that hold 0.9 of the variance of train."""
-    return pca_score(panel.values, observed=panel.observed, fit=_fit(panel)).astype(np.float64)
+    return baselines.pca_score(panel.values, observed=panel.observed, fit=_fit(panel)).astype(np.float64)
 
 
 def robust_z(panel: Panel) -> NDArray[np.float64]:
-    """Mean over the observed parameters of |value - median| / (1.4826 MAD), both of train."""
-    fit = _fit(panel)
-    return np.stack([_robust_z(panel, entity=entity, fit=fit[entity]) for entity in range(len(panel.entities))])
+    """Mean over the observed parameters of how many robust deviations each lies from the usual of its hour; 0 where nothing is seen."""
+    z = baselines.robust_z(
+        panel.values,
+        observed=panel.observed,
+        fit=_fit(panel),
+        start_seconds=panel.start_us // MICROSECONDS,
+        cadence_seconds=panel.cadence_seconds,
+    )
+    told: NDArray[np.float64] = np.abs(z).sum(axis=-1, dtype=np.float64) / np.maximum(panel.observed.sum(axis=-1), 1)
+    return told
 
 
 def plain_lstm(panel: Panel, forecasts: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -41,15 +46,3 @@ def plain_lstm(panel: Panel, forecasts: NDArray[np.float32]) -> NDArray[np.float
 
 def _fit(panel: Panel) -> NDArray[np.bool_]:
     return np.asarray((panel.part == Part.TRAIN) & ~panel.newcomer & ~panel.incident)
-
-
-def _robust_z(panel: Panel, *, entity: int, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
-    observed = panel.observed[entity]
-    known = np.where(observed, panel.values[entity], np.nan).astype(np.float64)
-    never = ~observed[fit].any(axis=0)
-    known[:, never] = 0.0
-    median = np.nanmedian(known[fit], axis=0)
-    deviation = MAD * np.nanmedian(np.abs(known[fit] - median), axis=0)
-    distance = np.where(observed, np.abs(known - median) / np.maximum(deviation, LEAST_DEVIATION), 0.0)
-    told: NDArray[np.float64] = distance.sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
-    return told
