@@ -24,6 +24,7 @@ from serving.incidents import match, open_incidents
 from serving.maintenance import silences
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
+from serving.standstill import learn as learn_standstill
 from serving.stretches import context
 from serving.thresholds import calibrated
 from serving.views import Views, learn
@@ -148,6 +149,7 @@ def try_out(
         found = calibrated(told, policy=policy, cadence_seconds=contract.time.cadence_seconds)
         thresholds, spent = found.thresholds, found.spent
         views = views.tried(free_run(candidate, panel=panel, thresholds=thresholds, contract=contract))
+        views = replace(views, standstill=learn_standstill(panel, context=context(contract) // contract.time.cadence))
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
     rows = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
     incidents, ranks = judged(rows, thresholds=thresholds, panel=panel, contract=contract, into=into)

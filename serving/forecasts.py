@@ -21,6 +21,7 @@ from telemetry.schema import (
     NEWCOMER,
     PERSISTENCE,
     SIGMA,
+    STANDSTILL,
     TARGET,
     TIME,
     conform,
@@ -67,7 +68,9 @@ def tell_each(
         start: the panel's step that is the first of `forecasts`.
         part: only the steps of this part; all by default.
         views: what is known of the entities as wholes. With it each step has a row more, after those of its targets: of the target JOINT
-            and lead 0, whose "actual" is the joint number of `serving.views`, "forecast" 0 and SIGMA 1.
+            and lead 0, whose "actual" is the joint number of `serving.views`, "forecast" 0 and SIGMA 1; and, in steps in which the
+            entity stands still for longer than it may (see `serving.standstill`), one of the target STANDSTILL, whose "actual" is for
+            how many observations it has, "forecast" for how many it may.
     """
     entities, steps, _, targets = forecasts.shape
     if (entities, targets) != (len(panel.entities), len(panel.targets)) or start + steps > panel.steps:
@@ -81,9 +84,9 @@ def tell_each(
         if views is None:
             yield told
         else:
-            yield told.merge_sorted(
-                _joint(panel, forecasts[entity], entity=entity, views=views, leads=leads, start=start, part=part), key=AT
-            )
+            joint = _joint(panel, forecasts[entity], entity=entity, views=views, leads=leads, start=start, part=part)
+            still = _standstill(panel, entity=entity, views=views, start=start, stop=start + steps, part=part)
+            yield told.merge_sorted(joint, key=AT).merge_sorted(still, key=AT)
 
 
 def _entity(
@@ -154,25 +157,54 @@ def _joint(
     if part is not None:
         told &= panel.part[entity, steps] == part
     row = np.flatnonzero(told)
+    return _of_whole(
+        panel, entity=entity, step=start + row, target=JOINT, actual=number[row], forecast=np.zeros(len(row), dtype=np.float32)
+    )
+
+
+def _standstill(panel: Panel, *, entity: int, views: Views, start: int, stop: int, part: Part | None) -> pl.DataFrame:
+    """The rows of STANDSTILL of one entity, from one step to another (exclusive), which see all steps before."""
+    if views.standstill is None:
+        return pl.DataFrame(schema=FORECASTS)
+    row = views.row(panel.entities[entity])
+    run, bar = views.standstill.told(row, values=panel.values[entity, :stop], observed=panel.observed[entity, :stop], targets=panel.targets)
+    told = run > bar
+    told[:start] = False
+    if part is not None:
+        told &= panel.part[entity, :stop] == part
+    step = np.flatnonzero(told)
+    return _of_whole(panel, entity=entity, step=step, target=STANDSTILL, actual=run[step], forecast=bar[step])
+
+
+def _of_whole(
+    panel: Panel,
+    *,
+    entity: int,
+    step: NDArray[np.int64],
+    target: str,
+    actual: NDArray[np.float32],
+    forecast: NDArray[np.float32],
+) -> pl.DataFrame:
+    """FORECASTS of an entity as a whole, f32[row] each."""
     frame = pl.DataFrame(
         {
-            AT: pl.Series(panel.start_us + (start + row) * panel.cadence_seconds * MICROSECONDS).cast(TIME),
-            ACTUAL: number[row],
-            NEWCOMER: panel.newcomer[entity, start + row],
-            LABEL: panel.incident[entity, start + row],
+            AT: pl.Series(panel.start_us + step * panel.cadence_seconds * MICROSECONDS).cast(TIME),
+            ACTUAL: actual,
+            FORECAST: forecast,
+            NEWCOMER: panel.newcomer[entity, step],
+            LABEL: panel.incident[entity, step],
         }
     )
     return conform(
         frame.with_columns(
             pl.lit(panel.entities[entity]).alias(ENTITY),
-            pl.lit(JOINT).alias(TARGET),
+            pl.lit(target).alias(TARGET),
             pl.lit(0, dtype=pl.Int32).alias(LEAD),
-            pl.lit(0.0, dtype=pl.Float32).alias(FORECAST),
             pl.lit(None, dtype=pl.Float32).alias(PERSISTENCE),
             pl.lit(1.0, dtype=pl.Float32).alias(SIGMA),
         ),
         FORECASTS,
-        name="joint forecasts",
+        name=f"{target} forecasts",
     )
 
 

@@ -5,6 +5,8 @@ An entity is anomalous in a step in which any of its targets has a surprise abov
 without an anomalous one (all counted in steps of the cadence, which are minutes by default). It begins with the first anomalous step of
 those that opened it and ends right after its last one.
 
+Telemetry that stands still for longer than it may is such an anomaly too, with the target `standstill` (see `serving.standstill`).
+
 Silence is an incident of its own, with the target `silence`: an entity that was reporting (rows in `open_minutes` of the last
 `open_within` steps) has no row for `open_within` steps or more. It is told then, and lasts from the first missing step until rows come
 again, which closes it, or until the entity counts as departed (see `telemetry.presence`); its peak is the number of missing steps as a

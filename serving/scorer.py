@@ -6,6 +6,9 @@ verdict    normal or anomalous, or why it was not judged: "warming" (a newcomer,
            value is not believed, see `withheld`)
 instant    of an entity and minute: the surprise of the target JOINT, all targets together (see `serving.views`); where a release has no
            views, the mean surprise of the targets
+standstill that an entity stands still for longer than it may (see `serving.standstill`) is a verdict of its own, of the target STANDSTILL:
+           told in the steps in which it does, with run / bar as the surprise; "actual" is the run, "forecast" the bar. It has no threshold
+           and no promise, and what an entity is ranked by does not know of it
 score      the greatest instant so far, each halved for every `HALF_LIFE_STEPS` steps that have gone since: the onset is told at once, and
            who was in trouble a moment ago still ranks before who was not. It ranks minutes; it decides nothing
 """
@@ -35,6 +38,7 @@ from telemetry.schema import (
     RELEASE,
     SCORE,
     SCORES,
+    STANDSTILL,
     STATE,
     SURPRISE,
     TARGET,
@@ -123,7 +127,25 @@ def score(
     if parameters:
         free = excused(scores, forecasts=forecasts, thresholds=known, parameters=parameters)
         scores = scores.with_columns(pl.when(free & (pl.col(SURPRISE) > 1)).then(pl.lit(NORMAL)).otherwise(VERDICT).alias(VERDICT))
-    return Scored(scores=conform(scores, SCORES, name="scores"), entities=entity_scores(ranked))
+    still = _standing(forecasts, own=known.filter(pl.col(COUNT) > 0), release=release)
+    every = pl.concat([scores, still]).sort(ENTITY, AT, maintain_order=True) if still.height else scores
+    return Scored(scores=conform(every, SCORES, name="scores"), entities=entity_scores(ranked))
+
+
+def _standing(forecasts: pl.DataFrame, *, own: pl.DataFrame, release: str) -> pl.DataFrame:
+    """SCORES of STANDSTILL; who has no threshold of its own is still warming."""
+    warming = pl.col(NEWCOMER) | ~pl.col(ENTITY).is_in(own.get_column(ENTITY).unique().implode())
+    run, bar = (pl.col(name).cast(pl.Float64) for name in (ACTUAL, FORECAST))
+    return forecasts.filter(pl.col(TARGET) == STANDSTILL).select(
+        ENTITY,
+        AT,
+        TARGET,
+        run,
+        bar,
+        (run / bar).alias(SURPRISE),
+        pl.when(warming).then(pl.lit(WARMING)).otherwise(pl.lit(ANOMALOUS)).alias(VERDICT),
+        pl.lit(release).alias(RELEASE),
+    )
 
 
 def _verdict() -> pl.Expr:
@@ -143,7 +165,7 @@ def entity_scores(judged: pl.DataFrame) -> pl.DataFrame:
     wholes = pl.col(TARGET) == JOINT
     minutes = (
         judged.lazy()
-        .filter(pl.col(SURPRISE).is_not_null())
+        .filter(pl.col(SURPRISE).is_not_null(), pl.col(TARGET) != STANDSTILL)
         .group_by(ENTITY, AT)
         .agg(
             pl.coalesce(pl.col(SURPRISE).filter(wholes).first(), pl.col(SURPRISE).filter(~wholes).mean()).alias(INSTANT),
@@ -207,6 +229,7 @@ def coverage(minutes: pl.DataFrame, *, scores: pl.DataFrame, quarantined: pl.Dat
     said = pl.col(VERDICT)
     states = (
         scores.lazy()
+        .filter(pl.col(TARGET) != STANDSTILL)
         .group_by(ENTITY, AT)
         .agg(
             said.is_in([NORMAL, ANOMALOUS]).any().alias(SCORED),

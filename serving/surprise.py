@@ -15,7 +15,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.schema import ACTUAL, AT, ENTITY, FORECAST, JOINT, LABEL, LEAD, NEWCOMER, SD, SIGMA, TARGET
+from telemetry.schema import ACTUAL, AT, ENTITY, FORECAST, JOINT, LABEL, LEAD, NEWCOMER, SD, SIGMA, STANDSTILL, TARGET
 
 Z: Final = "z"
 ERROR: Final = "error"
@@ -43,9 +43,12 @@ _SIGNED: Final = "__signed__"
 
 
 def errors(forecasts: pl.DataFrame) -> pl.DataFrame:
-    """`forecasts` with the column `error`: actual - forecast, in units of SIGMA; null where the forecast is."""
+    """`forecasts` with the column `error`: actual - forecast, in units of SIGMA; null where the forecast is.
+
+    Rows of STANDSTILL are left out: they are measured by what is known already, and nothing is learned of them.
+    """
     actual, forecast, sigma = (pl.col(column).cast(pl.Float64) for column in (ACTUAL, FORECAST, SIGMA))
-    return forecasts.with_columns(((actual - forecast) / sigma).alias(ERROR))
+    return forecasts.filter(pl.col(TARGET) != STANDSTILL).with_columns(((actual - forecast) / sigma).alias(ERROR))
 
 
 def scales(learned: pl.DataFrame) -> pl.DataFrame:

@@ -16,12 +16,13 @@ An entity that had too little to learn from is seen with what the others have in
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from serving.standstill import Standstill
 from serving.surprise import LEAST_SD, NORMAL_SCALE_QUANTILE, SCALE_QUANTILE
 from telemetry.panel import Panel, Part
 
@@ -35,6 +36,8 @@ NEGLIGIBLE: Final = 1e-3
 """A view whose root mean square is below this sees nothing: one parameter alone has no residual outside of its component."""
 KEYS: Final = "entities"
 ARRAYS: Final = ("sd", "precision", "center", "deviation", "components", "level", "free_run")
+STANDSTILL: Final = ("standstill", "standstill_steps")
+"""Arrays that older releases lack: the bars, and how many steps are looked at (gap, longest)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +54,7 @@ class Views:
         level: f32[E + 1, 3], root mean square of each view over the calibrate part, 0 for a view that sees nothing.
         free_run: f32[E + 1], the share of normal minutes that are off while the network reads its own forecasts (see `flows.trust`); 1
             where nobody has tried.
+        standstill: how long they may stand still; None of a release that is older than this, which is not told of it.
     """
 
     entities: tuple[str, ...]
@@ -61,11 +65,16 @@ class Views:
     components: Floats
     level: Floats
     free_run: Floats
+    standstill: Standstill | None = None
 
     def to_bytes(self) -> bytes:
         """As a release holds them: safetensors, the keys of the entities as UTF-8 of a JSON list."""
         keys = np.frombuffer(json.dumps(self.entities, ensure_ascii=False).encode(), dtype=np.uint8)
-        return bytes(save({KEYS: keys, **{name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}}))
+        arrays = {KEYS: keys, **{name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}}
+        if self.standstill is not None:
+            steps = np.array([self.standstill.gap, self.standstill.longest], dtype=np.int64)
+            arrays |= dict(zip(STANDSTILL, (np.ascontiguousarray(self.standstill.bars), steps), strict=True))
+        return bytes(save(arrays))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
@@ -80,10 +89,14 @@ class Views:
         if missing:
             raise ValueError(f"no views: {', '.join(missing)} missing")
         entities = tuple(json.loads(arrays[KEYS].tobytes()))
-        wrong = [name for name in ARRAYS if arrays[name].dtype != np.float32 or len(arrays[name]) != len(entities) + 1]
+        bars, steps = (arrays.get(name) for name in STANDSTILL)
+        rows = (*ARRAYS, *(() if bars is None else STANDSTILL[:1]))
+        wrong = [name for name in rows if arrays[name].dtype != np.float32 or len(arrays[name]) != len(entities) + 1]
         if wrong:
             raise ValueError(f"no views of {len(entities)} entities: {', '.join(wrong)} of another type or number")
-        return cls(entities=entities, **{name: arrays[name] for name in ARRAYS})
+        still = None if bars is None or steps is None else Standstill(bars=bars, gap=int(steps[0]), longest=int(steps[1]))
+        told: dict[str, Any] = {name: arrays[name] for name in ARRAYS}  # Any: as the fields are
+        return cls(entities=entities, standstill=still, **told)
 
     def tried(self, free_run: Floats) -> Self:
         """The same, with what feeding forecasts costs each entity; whom nobody knows is not fed.
@@ -92,6 +105,10 @@ class Views:
             free_run: f32[E].
         """
         return replace(self, free_run=np.append(free_run, np.float32(1)).astype(np.float32))
+
+    def row(self, entity: str) -> int:
+        """Where an entity is told; E of one that is not known."""
+        return self.entities.index(entity) if entity in self.entities else len(self.entities)
 
     def joint(self, entity: str, *, values: Floats, observed: NDArray[np.bool_], targets: Sequence[int], forecasts: Floats) -> Floats:
         """f32[T], NaN where no target was observed: the joint number of every step.
@@ -103,7 +120,7 @@ class Views:
             targets: K indices into the parameters.
             forecasts: f32[T, L, K], scaled; one that is no number counts as unobserved.
         """
-        row = self.entities.index(entity) if entity in self.entities else len(self.entities)
+        row = self.row(entity)
         errors, seen = _errors(values, observed=observed, targets=targets, forecasts=forecasts)
         seen_by = _views(self, row=row, errors=errors, seen=seen, values=values, observed=observed)
         level = self.level[row]
@@ -134,7 +151,7 @@ def learn(panel: Panel, forecasts: Floats) -> Views:
     widest = max(row["components"].shape[1] for row in rows)
     for row in rows:
         row["components"] = np.pad(row["components"], ((0, 0), (0, widest - row["components"].shape[1])))
-    arrays = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in rows[0]}
+    arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in rows[0]}  # Any: as the fields are
     level, untried = np.ones((entities + 1, 3), dtype=np.float32), np.ones(entities + 1, dtype=np.float32)
     draft = Views(entities=tuple(panel.entities), level=level, free_run=untried, **arrays)
     return _levelled(draft, panel=panel, forecasts=forecasts, known=[each is not None for each in told])

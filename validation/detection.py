@@ -13,7 +13,7 @@
     VUS-PR         see `validation.vus`; the mean over the entities that have an event. None for who gives no score
     promised       share of a target's normal steps that may be anomalous, as the thresholds promise it
     realised       share that is: steps with a verdict (no newcomer's, no borrowed threshold), labelled ones and the minutes after them left
-                   out, all entities and targets pooled
+                   out, all entities and targets pooled; of a standstill nothing is promised, and it is none of them
     worst tenth    mean over the worst tenth of the entities (rounded down, at least one), by that figure itself: of recall and VUS-PR among
                    those that have events, of false incidents among all that were watched
 
@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from telemetry.schema import AT, END, ENTITY, INCIDENT, KIND, LABEL, SCORE, START, SURPRISE, TARGET, TIME, VERDICT, Schema
+from telemetry.schema import AT, END, ENTITY, INCIDENT, KIND, LABEL, SCORE, STANDSTILL, START, SURPRISE, TARGET, TIME, VERDICT, Schema
 from validation.vus import vus_pr
 
 SECONDS_PER_WEEK: Final = 7 * 24 * 3600
@@ -187,7 +187,7 @@ def _normal(told: Told, *, tolerance_minutes: int) -> pl.DataFrame:
     empty = {ENTITY: pl.String, TARGET: pl.String, STEPS: pl.Int64, "anomalous": pl.Int64}
     if told.scores is None:
         return pl.DataFrame(schema=empty)
-    judged = told.scores.filter(pl.col(VERDICT).is_in(JUDGED)).select(ENTITY, AT, TARGET, SURPRISE)
+    judged = told.scores.filter(pl.col(VERDICT).is_in(JUDGED), pl.col(TARGET) != STANDSTILL).select(ENTITY, AT, TARGET, SURPRISE)
     return (
         marked(judged, labels=told.labels, after_minutes=tolerance_minutes)
         .filter(~pl.col(LABEL))

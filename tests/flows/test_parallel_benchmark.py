@@ -22,6 +22,7 @@ from telemetry.schema import (
     OPENED,
     PEAK,
     RELEASE,
+    STANDSTILL,
     START,
     SURPRISE,
     TARGET,
@@ -111,6 +112,8 @@ def test_the_realised_rate_leaves_incidents_and_their_wakes_out_and_tells_what_t
     assert told["realised_rate_with_wakes"] == pytest.approx(MINUTES_OF_WEEK / 3)
     assert told["realised_rate_newcomers"] == MINUTES_OF_WEEK
     assert (told["realised_least_entity"], told["realised_worst_entity"]) == (0.0, MINUTES_OF_WEEK / 2)
+    still = pl.concat([minutes, minutes.with_columns(pl.lit(STANDSTILL).alias(TARGET))])
+    assert rates(still, promised=1.0) == told  # of a standstill nothing is promised
 
 
 def test_what_is_missed_of_an_event_makes_its_median_longer() -> None:

@@ -100,6 +100,7 @@ def test_the_promise_is_held_against_normal_minutes_that_were_judged() -> None:
             ("c/b", 10, "x", 0.2, "normal"),
             ("c/b", 11, "x", 9.0, "warming"),
             ("c/b", 12, "x", 1.0, "normal"),  # on the bar is not above it
+            ("c/b", 12, "standstill", 3.0, "anomalous"),  # nothing is promised of it
         ),
     )
     found = figures(told)

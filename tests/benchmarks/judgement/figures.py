@@ -17,7 +17,7 @@ from typing import Any, Final
 import polars as pl
 
 from serving.incidents import FALSE, FOUND, MINUTES_TO_DETECT, TOLERANCE_MINUTES, match
-from telemetry.schema import END, ENTITY, INCIDENTS, KIND, LABEL, LABELS, NEWCOMER, OPENED, START, SURPRISE, TARGET
+from telemetry.schema import END, ENTITY, INCIDENTS, KIND, LABEL, LABELS, NEWCOMER, OPENED, STANDSTILL, START, SURPRISE, TARGET
 from tests.benchmarks.judgement.weeks import EVENT, MATURE, Weeks
 
 MINUTES_OF_WEEK: Final = 7 * 24 * 60
@@ -99,7 +99,7 @@ def rates(minutes: pl.DataFrame, *, promised: float) -> Record:
         minutes: of `weeks.Judgement`.
         promised: anomalous minutes per entity, target and week.
     """
-    quiet = minutes.filter(~pl.col(LABEL))
+    quiet = minutes.filter(~pl.col(LABEL), pl.col(TARGET) != STANDSTILL)  # of a standstill nothing is promised
     calm = quiet.filter(~pl.col("wake"))
     mature = calm.filter(~pl.col(NEWCOMER))
     by_entity = _rate(mature, by=[ENTITY])

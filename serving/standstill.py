@@ -1,0 +1,108 @@
+"""Standstill: telemetry that repeats itself for longer than its entity has ever shown, such as when what exports it hangs.
+
+A flat line looks like a good day to a forecaster: where the last value is expected, it comes. What tells it is the repeat itself:
+
+    run     how many observations of a target, one after the other, were the value of the one before; of the entity as a whole, how many of
+            its rows said nothing new of any parameter
+    bar     MARGIN times the longest run of the train and calibrate parts, what is hidden apart, and no less than LEAST_STEPS
+    number  the greatest run / bar of the targets and of the whole; above 1 = anomalous
+
+So a night of zeros, or a column that never moves, is told by nobody: its bar is what it has shown. Who has shown less than a week is held
+to the highest bars of those who have shown one, too; who is not known, to those alone.
+
+A missing step is no observation: it neither prolongs a run nor ends it, unless so many are missing in a row (`gap`) that nobody knows what
+was between. A value that has stood for `longest` steps is taken for normal from then on, as `thresholds.accept_hours` has it of any other
+level. Hence no number rests on more than the `longest + gap` steps before it, and live scoring tells the same however time is cut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telemetry.panel import Panel, Part
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+MARGIN: Final = 2.0
+"""Of a run that is as rare as the longest of n days, another one as long comes once in n days; one twice as long, once in about n * n."""
+LEAST_STEPS: Final = 10
+GAP_STEPS: Final = 60
+WEEK_SECONDS: Final = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Standstill:
+    """How long E entities may stand still, and in row E those of whom nothing is known.
+
+    Attributes:
+        bars: f32[E + 1, K + 1], in observations: of each target, and last of the whole.
+        gap: so many missing steps end a run.
+        longest: a value that has stood for so many steps is normal.
+    """
+
+    bars: Floats
+    gap: int
+    longest: int
+
+    def told(self, row: int, *, values: Floats, observed: Bools, targets: Sequence[int]) -> tuple[Floats, Floats]:
+        """f32[T] twice: the run that is the greatest for its bar at every step, and that bar.
+
+        Args:
+            row: of the entity, E where it is not known.
+            values: f32[T, P], scaled.
+            observed: bool[T, P].
+            targets: K indices into the parameters.
+        """
+        run = runs(values, observed=observed, targets=targets, gap=self.gap, longest=self.longest)
+        which = (run / self.bars[row]).argmax(axis=1)
+        return run[np.arange(len(run)), which].astype(np.float32), self.bars[row, which]
+
+
+def learn(panel: Panel, *, context: int) -> Standstill:
+    """What the entities of a panel have shown.
+
+    Args:
+        panel: its steps of the train and calibrate parts count, newcomers' too, but for what is hidden.
+        context: how many steps before a minute whoever scores it is sure to see.
+    """
+    gap = min(GAP_STEPS, context // 4)
+    longest = context - gap
+    shows = ((panel.part == Part.TRAIN) | (panel.part == Part.CALIBRATE)) & ~panel.hidden
+    most = np.zeros((len(panel.entities), len(panel.targets) + 1))
+    for entity, shown in enumerate(shows):
+        observed = panel.observed[entity] & shown[:, None]
+        most[entity] = runs(panel.values[entity], observed=observed, targets=panel.targets, gap=gap, longest=longest).max(axis=0)
+    week = (shows & panel.observed.any(axis=2)).sum(axis=1) * panel.cadence_seconds >= WEEK_SECONDS
+    common = most[week if week.any() else slice(None)].max(axis=0, initial=0.0)
+    most = np.append(np.where(week[:, None], most, np.maximum(most, common)), common[None], axis=0)
+    return Standstill(bars=np.maximum(MARGIN * most, LEAST_STEPS).astype(np.float32), gap=gap, longest=longest)
+
+
+def runs(values: Floats, *, observed: Bools, targets: Sequence[int], gap: int, longest: int) -> NDArray[np.int64]:
+    """i64[T, K + 1]: the run of each target, and last of the whole; 0 where nothing is observed or all has stood for `longest` steps.
+
+    >>> values = np.array([[5, 5, 5, 5, 8]], dtype=np.float32).T
+    >>> runs(values, observed=np.array([[True, True, False, True, True]]).T, targets=(0,), gap=60, longest=99)[:, 0].tolist()
+    [0, 1, 0, 2, 0]
+    """
+    begun = np.stack([_begun(values[:, p], observed=observed[:, p], gap=gap) for p in range(values.shape[1])], axis=1)
+    chosen = list(targets)
+    of = np.concatenate([begun[:, chosen], begun.max(axis=1, keepdims=True)], axis=1)
+    there = np.concatenate([observed[:, chosen], observed.any(axis=1, keepdims=True)], axis=1)
+    count = np.cumsum(there, axis=0)
+    stands = there & (np.arange(len(values))[:, None] - of < longest)
+    return np.where(stands, count - np.take_along_axis(count, of, axis=0), 0)
+
+
+def _begun(values: Floats, *, observed: Bools, gap: int) -> NDArray[np.int64]:
+    """i64[T]: since which step the last value of a parameter that was observed has been the same; 0 before the first."""
+    seen = np.flatnonzero(observed)
+    known = values[seen]
+    new = np.ones(len(seen), dtype=np.bool_)
+    new[1:] = (known[1:] != known[:-1]) | (np.diff(seen) > gap)
+    begun = np.zeros(len(values), dtype=np.int64)
+    begun[seen[new]] = seen[new]
+    return np.maximum.accumulate(begun)

@@ -1,0 +1,77 @@
+"""Telemetry that stands still, as live scoring tells it: by the minutes before alone, in whatever portions one scores."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from serving.standstill import Standstill
+from serving.stretches import context
+from telemetry.schema import AT, ENTITY, REVISION, STANDSTILL, STATE, TARGET
+from tests.flows.places import Place, assert_same, at, make_places, rows_of, states, views_of
+
+pytestmark = pytest.mark.slow
+FLAT = (170, 210)
+"""Across the end of a stretch, which is at step 192."""
+
+
+def place_of(places: Callable[..., Place], name: str) -> Place:
+    """Whose release has a bar of ten steps for everybody, and looks as far back as is sure to be seen."""
+    made = places(name)
+    before = context(made.contract) // made.contract.time.cadence
+    still = Standstill(bars=np.full((3, 3), 10.0, dtype=np.float32), gap=before // 4, longest=before - before // 4)
+    views = replace(views_of(2, parameters=3, level=0.0), standstill=still)
+    return replace(made, release=replace(made.release, views=views))
+
+
+def flat_rows() -> pl.DataFrame:
+    """Readings of three entities, of which `a` repeats itself; of `b` one parameter does."""
+    every = rows_of({entity: list(range(260)) for entity in "abc"})
+    stands = pl.col(AT).is_between(at(FLAT[0]), at(FLAT[1]), closed="left")
+    whole, one = stands & (pl.col(ENTITY) == "a"), stands & (pl.col(ENTITY) == "b")
+    return every.with_columns(
+        pl.when(whole | one).then(0.25).otherwise("queries").alias("queries"),
+        *(pl.when(whole).then(0.25).otherwise(name).alias(name) for name in ("cpu", "users")),
+    )
+
+
+def told(place: Place) -> pl.DataFrame:
+    return place.table("scores").filter(pl.col(TARGET) == STANDSTILL)
+
+
+def test_a_standstill_is_told_the_same_in_whatever_portions_one_scores(tmp_path: Path) -> None:
+    places = make_places(tmp_path)
+    found, expected = place_of(places, "portions"), place_of(places, "backlog")
+    every = flat_rows()
+    for step in (100, 150, 181, 185, 191, 192, 193, 200, 230, 260):
+        found.arrive(every.filter(pl.col(AT) < at(step)))
+        found.score()
+    expected.arrive(every)
+    expected.score()
+    assert_same(found, expected)
+    steps = [at(step) for step in range(FLAT[0] + 11, FLAT[1])]
+    assert told(expected).select(ENTITY, AT).rows() == [(entity, step) for entity in "ab" for step in steps]
+    assert states(expected, entity="a", steps=range(180, 200)) == ["scored"] * 20
+    opened = expected.table("incidents").filter(pl.col(TARGET) == STANDSTILL)
+    assert set(opened[ENTITY]) <= {"a", "b"}
+    assert expected.table("coverage").filter(pl.col(STATE) == "no data").is_empty()
+
+
+def test_a_value_that_comes_late_ends_a_standstill_after_all(tmp_path: Path) -> None:
+    places = make_places(tmp_path)
+    found, expected = place_of(places, "late"), place_of(places, "backlog")
+    every = flat_rows()
+    late = (pl.col(ENTITY) == "a") & (pl.col(AT) == at(FLAT[0] + 5))
+    every = every.with_columns(pl.when(late).then(7.0).otherwise("queries").alias("queries"))
+    found.arrive(every.filter(~late))
+    found.score()
+    assert told(found).filter(pl.col(ENTITY) == "a")[AT].min() == at(FLAT[0] + 12)  # the missing step is no observation
+    found.arrive(every.filter(late).with_columns(pl.lit(2).cast(pl.Int64).alias(REVISION)))
+    found.score()
+    expected.arrive(every)
+    expected.score()
+    assert_same(found, expected)
+    assert told(expected).filter(pl.col(ENTITY) == "a")[AT].min() == at(FLAT[0] + 11)  # of the other target
