@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
-from telemetry.schema import FORECASTS, SCORES
+from telemetry.schema import FORECASTS, SCORES, TIME
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -21,12 +22,11 @@ def forecasts_of() -> ForecastsOf:
 
     def build(errors: Sequence[float | None], *, leads: Sequence[int] = (1,), **changes: Any) -> pl.DataFrame:
         usual = {"entity": "a", "target": "q", "actual": 10.0, "persistence": 10.0, "sigma": 2.0, "newcomer": False, "label": False}
-        told = [
-            {"at": START + index * MINUTE, "lead_minutes": lead, "forecast": None if error is None else 10.0 - 2.0 * error}
-            for index, error in enumerate(errors)
-            for lead in leads
-        ]
-        return pl.DataFrame([usual | row | changes for row in told], schema=FORECASTS)
+        error = pl.Series("forecast", errors, dtype=pl.Float64)
+        told = pl.DataFrame({"at": _minutes(len(error)), "forecast": 10.0 - 2.0 * error})
+        rows = told.join(pl.DataFrame({"lead_minutes": leads}), how="cross", maintain_order="left_right")
+        rows = rows.with_columns(pl.lit(value).alias(name) for name, value in (usual | changes).items())
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in FORECASTS.items())
 
     return build
 
@@ -36,20 +36,21 @@ def scores_of() -> ScoresOf:
     """SCORES of one entity and target, one minute a surprise; None is a minute without a row."""
 
     def build(surprises: Sequence[float | None], *, entity: str = "a", target: str = "q", cadence: timedelta = MINUTE) -> pl.DataFrame:
-        rows = [
-            {
-                "entity": entity,
-                "at": START + index * cadence,
-                "target": target,
-                "actual": 1.0,
-                "forecast": 1.0,
-                "surprise": surprise,
-                "verdict": "anomalous" if surprise > 1 else "normal",
-                "release": "r",
-            }
-            for index, surprise in enumerate(surprises)
-            if surprise is not None
-        ]
-        return pl.DataFrame(rows, schema=SCORES)
+        surprise = pl.Series("surprise", surprises, dtype=pl.Float64)
+        rows = pl.DataFrame({"at": _minutes(len(surprise), cadence=cadence), "surprise": surprise}).drop_nulls()
+        rows = rows.with_columns(
+            pl.lit(1.0).alias("actual"),
+            pl.lit(1.0).alias("forecast"),
+            pl.when(pl.col("surprise") > 1).then(pl.lit("anomalous")).otherwise(pl.lit("normal")).alias("verdict"),
+            entity=pl.lit(entity),
+            target=pl.lit(target),
+            release=pl.lit("r"),
+        )
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in SCORES.items())
 
     return build
+
+
+def _minutes(count: int, *, cadence: timedelta = MINUTE) -> pl.Series:
+    """So many steps from START on."""
+    return pl.Series(START.timestamp() * 1e6 + np.arange(count) * (cadence / timedelta(microseconds=1))).cast(pl.Int64).cast(TIME)

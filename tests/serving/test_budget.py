@@ -1,6 +1,7 @@
 """The alert budget: as many incidents as an operator can look at, and no more."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ WEEK = 7 * 24 * 60
 CUSTOMERS = 4
 
 
+@cache
 def peaks(bursts: int, *, seed: int = 0) -> pl.DataFrame:
     """z of bursts of six minutes, two hours apart and Pareto-distributed, in turn of one customer and the next."""
     size = 1 + np.random.default_rng(seed).pareto(2.0, size=bursts)

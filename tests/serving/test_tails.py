@@ -1,9 +1,11 @@
 """Tails: rates within what was seen and beyond it."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.surprise import Z
@@ -55,15 +57,23 @@ def test_minutes_that_are_all_alike_or_very_few_give_a_number(values: list[float
     assert min(found) >= 0
 
 
-@given(st.lists(st.floats(0, 50), min_size=1, max_size=60), st.floats(1e-6, 0.9), st.floats(1e-6, 0.9))
-def test_a_lower_rate_is_a_higher_bar(values: list[float], one: float, other: float) -> None:
-    z = pl.DataFrame({Z: sorted(values, reverse=True)})
-    low, high = z.select(conformal(rate=min(one, other))).item(), z.select(conformal(rate=max(one, other))).item()
-    assert high <= low * (1 + 1e-9) + 1e-9
+Z_OF_GROUPS = st.lists(st.lists(st.floats(0, 50), min_size=1, max_size=60), min_size=1, max_size=8)
 
 
-@given(st.floats(1e-6, 0.9), st.floats(1e-6, 0.9))
-def test_a_lower_rate_is_a_higher_bar_of_the_fitted_law(one: float, other: float) -> None:
-    z = pl.DataFrame({Z: np.sort(np.random.default_rng(0).normal(size=900) ** 2)[::-1]})
-    low, high = z.select(fitted(rate=min(one, other))).item(), z.select(fitted(rate=max(one, other))).item()
-    assert high <= low * (1 + 1e-9)
+@settings(max_examples=25)
+@given(Z_OF_GROUPS, st.floats(1e-6, 0.9), st.floats(1e-6, 0.9))
+def test_a_lower_rate_is_a_higher_bar(groups: list[list[float]], one: float, other: float) -> None:
+    z = pl.DataFrame({"g": range(len(groups)), Z: [sorted(values, reverse=True) for values in groups]}).explode(Z)
+    bars = z.group_by("g").agg(low=conformal(rate=min(one, other)), high=conformal(rate=max(one, other)))
+    assert bars.height == len(groups)
+    assert (bars["high"] <= bars["low"] * (1 + 1e-9) + 1e-9).all()
+
+
+SQUARES = pl.DataFrame({Z: np.sort(np.random.default_rng(0).normal(size=900) ** 2)[::-1]})
+
+
+@settings(max_examples=15)
+@given(st.lists(st.floats(1e-6, 0.9), min_size=8, max_size=8).map(lambda rates: sorted(rates, reverse=True)))
+def test_a_lower_rate_is_a_higher_bar_of_the_fitted_law(rates: list[float]) -> None:
+    bars = SQUARES.select(fitted(rate=rate).alias(str(number)) for number, rate in enumerate(rates)).row(0)
+    assert all(high <= low * (1 + 1e-9) for high, low in pairwise(bars))

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -99,13 +99,26 @@ def test_a_short_part_is_extrapolated_beyond_its_greatest_error(forecasts_of: Fo
     assert max(np.abs(noise(2000))) <= threshold < 1.5 * truth
 
 
-@given(st.integers(1, 60), st.floats(0.01, 100))
-def test_the_tail_never_falls_below_what_was_seen(forecasts_of: ForecastsOf, steps: int, per_week: float) -> None:
-    found = calibrate(forecasts_of(noise(steps, seed=steps)), policy=Thresholds(false_alarms_per_week=per_week), cadence_seconds=60)
-    greatest = max(np.abs(noise(steps, seed=steps))) / found.get_column(SD).item()
-    threshold = found.get_column(THRESHOLD).item()
-    assert np.isfinite(threshold)
-    assert threshold >= min(greatest, 1e9) * (1 - 1e-5)
+LENGTHS = range(1, 61)
+
+
+@pytest.fixture(scope="module")
+def short(forecasts_of: ForecastsOf) -> pl.DataFrame:
+    """A target for every length of a short part: targets know nothing of each other."""
+    return pl.concat([forecasts_of(noise(steps, seed=steps), target=f"of {steps}") for steps in LENGTHS])
+
+
+@settings(max_examples=15)
+@given(st.floats(0.01, 100))
+def test_the_tail_never_falls_below_what_was_seen(short: pl.DataFrame, per_week: float) -> None:
+    found = calibrate(short, policy=Thresholds(false_alarms_per_week=per_week), cadence_seconds=60)
+    bars = {target: (sd, bar) for target, sd, bar in found.select(TARGET, SD, THRESHOLD).iter_rows()}
+    assert len(bars) == len(LENGTHS)
+    for steps in LENGTHS:
+        sd, threshold = bars[f"of {steps}"]
+        greatest = max(np.abs(noise(steps, seed=steps))) / sd
+        assert np.isfinite(threshold)
+        assert threshold >= min(greatest, 1e9) * (1 - 1e-5)
 
 
 def test_a_lower_promise_is_a_higher_threshold(forecasts_of: ForecastsOf) -> None:
