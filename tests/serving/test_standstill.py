@@ -131,12 +131,12 @@ def test_who_has_shown_less_than_a_week_is_held_to_the_highest_bars_of_the_other
     values = restless(WEEK + 10, entities=3)
     values[0, 50:71, 0] = 5.0
     values[1, 50:81, 1] = 5.0
-    values[2, 50:141, 2] = values[2, 50:91, 0] = 5.0
+    values[2, 50:141, 0] = values[2, 50:91, 1] = 5.0
     panel = panel_of(values)
     panel.part[2, WEEK // 2 :] = Part.GAP
     found = learn(panel, context=400)
     least = LEAST_STEPS
-    assert found.bars.tolist() == [[40, least, least], [least, 60, least], [80, 60, least], [40, 60, least]]
+    assert found.bars.tolist() == [[40, least, least], [least, 60, least], [180, 80, least], [40, 60, least]]
 
 
 def test_where_nobody_has_shown_a_week_all_are_held_to_what_any_has_shown() -> None:
@@ -145,10 +145,27 @@ def test_where_nobody_has_shown_a_week_all_are_held_to_what_any_has_shown() -> N
     assert (learn(panel_of(values), context=400).bars == [[40, LEAST_STEPS, LEAST_STEPS]] * 3).all()
 
 
+@pytest.mark.parametrize("every", [5, 9, 11])
+def test_a_target_whose_value_often_comes_again_is_not_told_however_long_it_stands(every: int) -> None:
+    values = restless(WEEK)
+    values[0, every::every, 0] = values[0, every - 1 : -1 : every, 0]
+    panel = panel_of(values)
+    found = learn(panel, context=400)
+    assert found.bars[0].tolist() == [LEAST_STEPS if every > 10 else np.inf, LEAST_STEPS, LEAST_STEPS]
+
+
+def test_repeats_are_rare_among_the_observations_not_among_the_steps() -> None:
+    values = restless(WEEK)
+    values[0, :, 0] = np.nan
+    values[0, ::50, 0] = 3.0
+    assert learn(panel_of(values), context=400).bars[0].tolist() == [np.inf, LEAST_STEPS, LEAST_STEPS]
+
+
 def test_a_column_that_never_moves_is_told_by_nobody() -> None:
     values = restless(WEEK)
     values[..., 0] = 3.0
     found = learn(panel_of(values), context=400)
+    assert found.bars.tolist() == [[np.inf, LEAST_STEPS, LEAST_STEPS]] * 2
     run, bar = found.told(0, values=values[0].astype(np.float32), observed=np.ones(values[0].shape, dtype=np.bool_), targets=(0, 1))
     assert (run <= bar).all()
 
