@@ -19,12 +19,12 @@ LENDS: Final = "lends"
 """Whether it is one of those who others lean on: no newcomer."""
 LEAST_LENDERS: Final = 3
 """With fewer of them nobody can say how much entities differ, and everybody keeps its own."""
-_MEAN: Final = "__mean__"
+_MEANS: Final = {THRESHOLD: "__mean__", FIRST: "__mean_of_first__", SECOND: "__mean_of_second__"}
 _EQUAL: Final = "__equal__"
 
 
 def shrunk(bars: pl.DataFrame) -> pl.DataFrame:
-    """`bars` with THRESHOLD moved towards those of the same target.
+    """`bars` with THRESHOLD, FIRST and SECOND moved towards those of the same target; the halves as bars that rest on half the minutes.
 
     Args:
         bars: one row per entity and target: THRESHOLD and COUNT, as learned from all its minutes; FIRST and SECOND, the same from the
@@ -37,15 +37,19 @@ def shrunk(bars: pl.DataFrame) -> pl.DataFrame:
     minutes = pl.col(COUNT).filter(lender).mean()
     enough = (lender & pl.col(FIRST).is_not_null() & pl.col(SECOND).is_not_null()).sum() >= LEAST_LENDERS
     told = bars.group_by(TARGET).agg(
-        own.filter(lender).mean().alias(_MEAN), pl.when(enough & (chance > 0)).then(minutes * chance / between).otherwise(0.0).alias(_EQUAL)
+        *(pl.col(bar).log().filter(lender).mean().alias(mean) for bar, mean in _MEANS.items()),
+        pl.when(enough & (chance > 0)).then(minutes * chance / between).otherwise(0.0).alias(_EQUAL),
     )
-    weight = believed(pl.col(COUNT), equal=pl.col(_EQUAL))
-    moved = (weight * own + (1 - weight) * pl.col(_MEAN)).exp()
     return (
         bars.join(told, on=TARGET, how="left", maintain_order="left")
-        .with_columns(pl.coalesce(moved, THRESHOLD).alias(THRESHOLD))
-        .drop(_MEAN, _EQUAL)
+        .with_columns(_moved(bar, minutes=pl.col(COUNT) if bar == THRESHOLD else pl.col(COUNT) / 2) for bar in _MEANS)
+        .drop(*_MEANS.values(), _EQUAL)
     )
+
+
+def _moved(bar: str, *, minutes: pl.Expr) -> pl.Expr:
+    weight = believed(minutes, equal=pl.col(_EQUAL))
+    return pl.coalesce((weight * pl.col(bar).log() + (1 - weight) * pl.col(_MEANS[bar])).exp(), bar).alias(bar)
 
 
 def believed(minutes: pl.Expr, *, equal: pl.Expr | float) -> pl.Expr:

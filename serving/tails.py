@@ -3,7 +3,7 @@
 All of them are expressions over the column `z` of one group of minutes, the greatest first, so that one pass of Polars gives the bar of
 every group.
 
-    seen       the finite-sample rank of conformal prediction
+    seen       the finite-sample rank of conformal prediction, between two minutes where it is no whole number
     beyond     where that rank is past the last minute: the generalised Pareto law of the excess over a high foot
     fitted     that law throughout, from its foot on
 """
@@ -24,10 +24,11 @@ LEAST_SHAPE: Final = 1e-6
 
 
 def conformal(*, rate: float, count: pl.Expr | None = None) -> pl.Expr:
-    """The z that a further minute exceeds with probability `rate` at most, if minutes are exchangeable.
+    """The z that a further minute exceeds with probability `rate`, if minutes are exchangeable.
 
-    With n minutes it is the ceil((n + 1) (1 - rate))-th smallest z (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World,
-    2005, ch. 4). Where that rank is past n no minute shows it; it is then taken from the fitted tail, and no less than the greatest z.
+    With n minutes it is the (n + 1) (1 - rate)-th smallest z (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005,
+    ch. 4), on the line between two of them where that is no whole number: rounded up, as there, a promise of few minutes would be kept by
+    far too much. Where that rank is past n no minute shows it; it is then taken from the fitted tail, and no less than the greatest z.
 
     Args:
         rate: the promised probability.
@@ -46,16 +47,18 @@ def fitted(*, rate: float) -> pl.Expr:
 
 
 def _rank(n: pl.Expr, *, rate: float) -> pl.Expr:
-    return ((n + 1) * (1 - rate)).ceil().cast(pl.Int64)
+    return (n + 1) * (1 - rate)
 
 
 def _at(place: pl.Expr) -> pl.Expr:
     """The z at a place, 0 the greatest."""
-    return pl.col(Z).get(place.clip(0, pl.len().cast(pl.Int64) - 1))
+    return pl.col(Z).get(place.cast(pl.Int64).clip(0, pl.len().cast(pl.Int64) - 1))
 
 
 def _seen(n: pl.Expr, *, rate: float) -> pl.Expr:
-    return _at(n.cast(pl.Int64) - _rank(n, rate=rate))
+    place = n - _rank(n, rate=rate)
+    greater, less = _at(place.floor()), _at(place.ceil())
+    return greater + (less - greater) * (place - place.floor())
 
 
 def _tail(n: pl.Expr) -> pl.Expr:

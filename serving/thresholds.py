@@ -10,7 +10,8 @@ All of it is in units of SIGMA, the entity's own training deviation, so that wha
 The width of the band around a forecast is therefore THRESHOLD * SD * SIGMA, in the target's own unit. By method:
 
     conformal   the z that is exceeded at the promised rate: first of each entity, moved towards that of the others (`serving.shrinkage`);
-                then all of a target by one factor, so that over all entities together the promised share of the minutes lies above
+                then all of a target by one factor, so that over all entities together the promised share of the minutes lies above the
+                bars that the other half of the calibrate part gives
     tail        the same z by a fitted law of extreme values, entity by entity, moved likewise; for rates that no calibrate part can show
     sigma       so many usual errors
     mean_sd     the mean of z and so many of its deviations more, moved likewise
@@ -63,7 +64,8 @@ class _Seen:
     Attributes:
         sds: `entity, target, lead, sd`.
         bars: as `shrunk` asks for them.
-        peaks: `entity, target, at, z, label`: the greatest unlabelled z of each entity and target, and all labelled ones.
+        peaks: `entity, target, at, z, label, first`: the greatest unlabelled z of each entity and target, and all labelled ones; FIRST
+            where a z is of the older half of its entity's and target's minutes.
     """
 
     sds: pl.DataFrame
@@ -124,11 +126,11 @@ def _see(forecasts: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -
     sds = scales(taken.filter(~pl.col(LABEL)))
     z = joint(taken, thresholds=sds).filter(pl.col(Z).is_not_null()).select(ENTITY, TARGET, AT, NEWCOMER, LABEL, Z)
     early = (pl.int_range(pl.len()) * 2 < pl.len()).over(ENTITY, TARGET).alias(FIRST)
-    normal = z.filter(~_knows_of_labels()).with_columns(early).sort(Z, descending=True)
+    normal = z.filter(~_knows_of_labels()).sort(AT).with_columns(early).sort(Z, descending=True, maintain_order=True)
     rate = promised_rate(policy, cadence_seconds=cadence_seconds)
     kept = (pl.len() * min(1.0, KEPT * max(rate, tails.TAIL_SHARE))).ceil().clip(lower_bound=tails.LEAST_TAIL)
     highest = normal.filter((pl.int_range(pl.len()) < kept).over(ENTITY, TARGET))
-    peaks = pl.concat([highest.drop(FIRST), z.filter(LABEL)]).drop(NEWCOMER)
+    peaks = pl.concat([highest, z.filter(LABEL).with_columns(pl.lit(None, dtype=pl.Boolean).alias(FIRST))]).drop(NEWCOMER)
     return _Seen(sds=sds, bars=_bars(normal, bar=_bar(policy, rate=rate)), peaks=peaks)
 
 
@@ -181,14 +183,26 @@ def _levelled(bars: pl.DataFrame, *, peaks: pl.DataFrame, policy: Thresholds, ca
 
 def _to_the_promise(bars: pl.DataFrame, *, peaks: pl.DataFrame, rate: float) -> pl.DataFrame:
     """`target, factor`: the conformal quantile of z / bar over all entities of a target (Lei et al., Distribution-Free Predictive Inference
-    for Regression, 2018, sec. 5.2: scores that are divided by each one's own scale).
+    for Regression, 2018, sec. 5.2: scores that are divided by each one's own scale), the bar being that of the other half of the minutes
+    (Vovk, Cross-conformal predictors, Annals of Mathematics and Artificial Intelligence 74, 2015).
 
-    Bars on the floor are left out: their minutes are quieter than promised, and nobody else shall be louder for it.
+    A bar is never exceeded by more than its share of the minutes that it was learned on. What one half of the time says of the other has
+    in it what bars of few minutes miss, and how the telemetry drifts; too few of them to show the rate lower no bar. Bars on the floor are left out: their minutes are quieter than
+    promised, and nobody else shall be louder for it.
     """
     asked = bars.filter(LENDS) if bars.get_column(LENDS).any() else bars
-    asked = asked.filter(pl.col(THRESHOLD) > LEAST_THRESHOLD).with_columns(pl.col(COUNT).sum().over(TARGET))
-    pooled = _over_bars(asked, peaks=peaks.filter(~pl.col(LABEL)))
-    return pooled.group_by(TARGET, maintain_order=True).agg(tails.conformal(rate=rate, count=pl.col(COUNT).first()).alias(_FACTOR))
+    floored = pl.min_horizontal(THRESHOLD, FIRST, SECOND) <= LEAST_THRESHOLD
+    asked = asked.filter(~floored, pl.col(FIRST).is_not_null(), pl.col(SECOND).is_not_null())
+    whole = asked.with_columns(pl.col(COUNT).sum().over(TARGET))
+    halves = [
+        _over_bars(whole.with_columns(pl.col(bar).alias(THRESHOLD)), peaks=peaks.filter(~pl.col(LABEL), pl.col(FIRST) == older))
+        for bar, older in ((SECOND, True), (FIRST, False))
+    ]
+    pooled = pl.concat(halves).sort(Z, descending=True)
+    told = tails.conformal(rate=rate, count=pl.col(COUNT).first())
+    shown = pl.col(COUNT).first() * rate >= 1
+    factor = pl.when(shown).then(told).otherwise(pl.max_horizontal(told, pl.lit(1.0)))
+    return pooled.group_by(TARGET, maintain_order=True).agg(factor.alias(_FACTOR))
 
 
 def _to_the_labels(bars: pl.DataFrame, *, peaks: pl.DataFrame) -> pl.DataFrame:

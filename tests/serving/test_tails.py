@@ -77,3 +77,9 @@ SQUARES = pl.DataFrame({Z: np.sort(np.random.default_rng(0).normal(size=900) ** 
 def test_a_lower_rate_is_a_higher_bar_of_the_fitted_law(rates: list[float]) -> None:
     bars = SQUARES.select(fitted(rate=rate).alias(str(number)) for number, rate in enumerate(rates)).row(0)
     assert all(high <= low * (1 + 1e-9) for high, low in pairwise(bars))
+
+
+def test_the_rank_is_between_two_minutes_where_it_is_no_whole_number() -> None:
+    z = pl.DataFrame({Z: np.arange(999.0, 0.0, -1.0)})
+    assert z.select(conformal(rate=0.01)).item() == pytest.approx(990)  # (999 + 1) * 0.99
+    assert z.select(conformal(rate=0.0125)).item() == pytest.approx(987.5)

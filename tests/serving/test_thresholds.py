@@ -78,11 +78,18 @@ def test_minutes_whose_slow_surprise_still_knows_of_a_label_teach_nothing(foreca
     assert found.get_column(THRESHOLD).item() == pytest.approx(plain.get_column(THRESHOLD).item(), rel=0.05)
 
 
-def test_the_quantile_is_the_finite_sample_rank_where_the_part_is_long_enough(forecasts_of: ForecastsOf) -> None:
-    policy = Thresholds(false_alarms_per_week=WEEK / 100)  # one minute in a hundred
-    found = calibrate(forecasts_of(noise(999)), policy=policy, cadence_seconds=60)
-    z = np.sort(z_of(noise(999), sd=found.get_column(SD).item()))
-    assert found.get_column(THRESHOLD).item() == pytest.approx(z[990 - 1], rel=1e-5)  # ceil(1000 * 0.99) = the 990th smallest
+def test_what_one_half_says_of_the_other_raises_the_bars_where_telemetry_drifts(forecasts_of: ForecastsOf) -> None:
+    policy = Thresholds(false_alarms_per_week=WEEK / 100)
+
+    def bars(growth: float) -> dict[str, float]:
+        told = [forecasts_of([*noise(3000, seed=s), *noise(3000, seed=50 + s, scale=growth)], entity=f"e{s}") for s in range(4)]
+        found = calibrate(told, policy=policy, cadence_seconds=60)
+        return {row[ENTITY]: row[SD] * row[THRESHOLD] for row in found.iter_rows(named=True)}
+
+    still, grown = bars(1.0), bars(1.5)
+    later = {s: np.abs(noise(20_000, seed=90 + s)) for s in range(4)}
+    assert np.mean([(later[s] > still[f"e{s}"]).mean() for s in range(4)]) == pytest.approx(0.01, rel=0.2)
+    assert np.mean([(later[s] * 1.5 > grown[f"e{s}"]).mean() for s in range(4)]) < 0.012  # all minutes together would say twice that
 
 
 def test_the_promised_rate_is_kept_on_new_minutes(forecasts_of: ForecastsOf) -> None:
@@ -205,7 +212,7 @@ def test_one_factor_brings_all_entities_of_a_target_to_the_promise(forecasts_of:
 
 @pytest.mark.parametrize("method", ["conformal", "tail"])
 def test_exchangeable_minutes_realise_the_promise(forecasts_of: ForecastsOf, method: str) -> None:
-    told = [forecasts_of(noise(4000, seed=seed, scale=1 + seed / 4), entity=f"e{seed}") for seed in range(8)]
+    told = [forecasts_of(noise(12_000, seed=seed, scale=1 + seed / 4), entity=f"e{seed}") for seed in range(8)]
     policy = Thresholds.model_validate({"method": method, "false_alarms_per_week": 20.0})
     found = calibrate(told, policy=policy, cadence_seconds=60)
     above = [
