@@ -187,8 +187,8 @@ def _to_the_promise(bars: pl.DataFrame, *, peaks: pl.DataFrame, rate: float) -> 
     (Vovk, Cross-conformal predictors, Annals of Mathematics and Artificial Intelligence 74, 2015).
 
     A bar is never exceeded by more than its share of the minutes that it was learned on. What one half of the time says of the other has
-    in it what bars of few minutes miss, and how the telemetry drifts; too few of them to show the rate lower no bar. Bars on the floor are left out: their minutes are quieter than
-    promised, and nobody else shall be louder for it.
+    in it what bars of few minutes miss, and how the telemetry drifts; too few of them to show the rate lower no bar. Bars on the floor are
+    left out: their minutes are quieter than promised, and nobody else shall be louder for it.
     """
     asked = bars.filter(LENDS) if bars.get_column(LENDS).any() else bars
     floored = pl.min_horizontal(THRESHOLD, FIRST, SECOND) <= LEAST_THRESHOLD
