@@ -50,6 +50,12 @@ def test_a_fleet_is_learned_and_a_release_is_in_force(released: Released) -> Non
     assert not (folder / "work").exists()
     release = load(summary["release"], folder=Settings().releases_folder)
     assert release.manifest["contract_digest"] == contracts.load(Path(released.fleet.contract)).digest
+    assert release.views is not None
+    assert release.views.standstill is not None  # it says how long each may stand still
+    assert release.views.standstill.bars.shape == (
+        len(release.views.entities) + 1,
+        len(contracts.load(Path(released.fleet.contract)).targets) + 1,
+    )
 
 
 def test_learning_the_same_again_brings_no_row_and_the_same_release(released: Released) -> None:
