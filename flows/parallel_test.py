@@ -33,6 +33,8 @@ from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.panel import Panel, Part
 from telemetry.schema import AT, ENTITY, INCIDENTS, LEAD, PARAMETER, SD, SIGMA, TARGET
+from telemetry.strangers import learn as learn_tides
+from telemetry.strangers import liken
 from validation.metrics import Metrics, measure
 
 
@@ -139,9 +141,11 @@ def try_out(
         thresholds: THRESHOLDS to judge by; learned on the panel's calibrate part if there are none yet.
         worked_on: PERIODS of `telemetry.maintenance`, in which nobody's silence is an incident.
     """
-    scaled = forecasts_of(candidate, panel=panel)
     leads, policy = candidate.network.leads, contract.thresholds
     views, spent = candidate.views, None
+    tides = learn_tides(panel) if thresholds is None else None if views is None else views.tides
+    panel, lent = liken(panel, scales=candidate.scales, tides=tides, contract=contract)
+    scaled = forecasts_of(candidate, panel=panel)
     if thresholds is None:
         quiet, calmed = replace(panel, incident=panel.hidden), calm(candidate, scaled, panel=panel, contract=contract)
         views = learn(quiet, calmed)
@@ -149,9 +153,11 @@ def try_out(
         found = calibrated(told, policy=policy, cadence_seconds=contract.time.cadence_seconds)
         thresholds, spent = found.thresholds, found.spent
         views = views.tried(free_run(candidate, panel=panel, thresholds=thresholds, contract=contract))
-        views = replace(views, standstill=learn_standstill(panel, context=context(contract) // contract.time.cadence))
+        still = learn_standstill(panel, context=context(contract) // contract.time.cadence)
+        views = replace(views, standstill=still, tides=tides)
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
-    rows = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
+    told = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
+    rows = told if lent is None else map(lent.restored, told)
     incidents, ranks = judged(rows, thresholds=thresholds, panel=panel, contract=contract, into=into)
     if worked_on is not None:
         incidents = silences(incidents, told=worked_on, policy=policy, cadence=contract.time.cadence)

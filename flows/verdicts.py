@@ -6,7 +6,7 @@ suspended (see `flows.suspensions`) and what cannot be is told first and is not 
 should be, and how far all this went is noted last, so that a kill in between costs time and nothing else.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from dataclasses import replace as with_
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,21 +14,16 @@ from typing import Final
 import polars as pl
 
 from flows import lent
-from flows.feeding import guard_of, tell_accepted
-from flows.feeding import run as run_guarded
-from flows.maintained import Maintained, maintain, note
+from flows.foretold import Job, foretell
+from flows.maintained import maintain, note
 from flows.opened import Due
 from flows.opened import tell as tell_incidents
-from flows.parallel_test import Candidate, released
-from flows.prepare import build, work
-from flows.suspensions import hold, impossible, together
-from flows.tracked import standing
-from flows.trust import trusted
-from serving.forecasts import tell
-from serving.maintenance import covered, excused
+from flows.parallel_test import released
+from flows.prepare import work
+from flows.suspensions import hold, together
+from serving.maintenance import covered
 from serving.release import Release
-from serving.scorer import coverage, withheld
-from serving.scorer import score as judge_minutes
+from serving.scorer import coverage
 from serving.stretches import (
     CHANGES,
     NEVER,
@@ -43,13 +38,10 @@ from serving.stretches import (
     remember,
     touched,
 )
-from serving.surprise import SLOW_STEPS
-from serving.suspensions import spans
 from telemetry import contract as contracts
 from telemetry.contract import Contract
 from telemetry.errors import EmptySourceError
 from telemetry.lake import Lake
-from telemetry.masks import masked, possible
 from telemetry.presence import newcomers, watched
 from telemetry.revisions import Span, as_of, changed, replace
 from telemetry.schema import (
@@ -59,7 +51,6 @@ from telemetry.schema import (
     ENTITIES,
     ENTITY,
     FEED,
-    FORECASTS,
     LEAD,
     RELEASE,
     SCORES,
@@ -99,49 +90,6 @@ class Advanced:
     impossible: pl.DataFrame
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """What there is to do.
-
-    Attributes:
-        floor: nothing before it is scored by this release.
-        frontier: everything before it is scored, but for `changes`.
-        until: end of what is complete.
-        heard: everything before it would have come if it were there; never before `until`.
-        changes: CHANGES before the frontier.
-        late: how many of the grid's rows they are made of.
-        waits_for: as in `Advanced`.
-        suspended: SUSPENSIONS, what is not believed.
-        worked_on: who was in maintenance when.
-        impossible: what cannot be, as it is found.
-    """
-
-    lake: Lake
-    release: Release
-    learned: Contract
-    declared: Contract
-    candidate: Candidate
-    done: Progress
-    floor: datetime
-    frontier: datetime
-    heard: datetime
-    changes: pl.DataFrame
-    late: int
-    waits_for: str | None
-    suspended: pl.DataFrame
-    worked_on: Maintained
-    folder: str
-    impossible: list[pl.DataFrame] = field(default_factory=list)
-
-    @property
-    def until(self) -> datetime:
-        return self.done.until
-
-    def span(self, since: datetime, until: datetime, *, entities: tuple[str, ...] | None = None) -> Span:
-        """Its rows of a span, as far as they are to be written."""
-        return Span(release=self.release.id, since=max(since, self.floor), until=min(until, self.until), entities=entities)
-
-
 def advance(lake: Lake, *, release: Release, contract: Contract, folder: str, now: datetime) -> Advanced:
     """Bring scores, coverage and incidents of a release up to date. Safe to run again at any point.
 
@@ -178,7 +126,7 @@ def advance(lake: Lake, *, release: Release, contract: Contract, folder: str, no
     )
 
 
-def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: datetime) -> _Job:
+def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: datetime) -> Job:
     learned = contracts.parse(release.contract, path=f"of release {release.id}")
     begun = datetime.fromisoformat(release.manifest["calibrated_until"])
     marks = lake.read("watermarks", schema=WATERMARKS).collect()  # before the grid: it then holds what they tell of
@@ -202,7 +150,7 @@ def _job(lake: Lake, *, release: Release, contract: Contract, folder: str, now: 
     worked_on = maintain(lake, release=release, contract=learned, begun=before is not None)
     arrivals = lake.read("sources", schema=SOURCES).select(FEED, AT).collect()
     heard = heard_until(marks, arrivals=arrivals, contract=contract, now=now)
-    return _Job(
+    return Job(
         lake=lake,
         release=release,
         learned=learned,
@@ -283,9 +231,9 @@ def _aged(lake: Lake, *, before: Progress, contract: Contract) -> pl.DataFrame |
     return both.group_by(ENTITY).agg(pl.col(START).min(), pl.col(END).max()).sort(ENTITY)
 
 
-def _score(job: _Job, *, stretch: Stretch, entities: tuple[str, ...]) -> int:
+def _score(job: Job, *, stretch: Stretch, entities: tuple[str, ...]) -> int:
     """Write what a stretch says: of `entities` as far as it was scored before, of all from there on. How many entity-minutes are new."""
-    rows, scores = _forecast(job, stretch=stretch)
+    rows, scores = foretell(job, stretch=stretch)
     begin, end = max(stretch.start, job.frontier), min(stretch.end, job.until)
     if entities and stretch.start < job.frontier:
         span = job.span(stretch.start, min(stretch.end, job.frontier), entities=entities)
@@ -300,56 +248,7 @@ def _score(job: _Job, *, stretch: Stretch, entities: tuple[str, ...]) -> int:
     return covered.height
 
 
-def _forecast(job: _Job, *, stretch: Stretch) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """FORECASTS and SCORES of a stretch."""
-    since, until = stretch.anchor, min(stretch.reach, job.until)
-    told = job.lake.grid(contract=job.learned, since=since, until=until, version=job.done.grid).filter(pl.col(AT) < stretch.end).collect()
-    if told.filter(pl.col(AT) >= stretch.start).is_empty():
-        return pl.DataFrame(schema=FORECASTS), pl.DataFrame(schema=SCORES)
-    could_be = possible(told.lazy(), contract=job.learned).collect()
-    out = pl.concat([spans(job.suspended), job.worked_on.spans])
-    grid = masked(could_be.lazy(), spans=out).collect()
-    job.impossible.append(impossible(told, could_be=could_be, contract=job.learned, since=max(stretch.start, job.frontier)))
-    scales = lent.scales(
-        job.lake, version=job.done.grid, release=job.release, contract=job.learned, told=grid, before=stretch.start, spans=out
-    )
-    panel = build(grid.lazy(), lake=job.lake, contract=job.learned, scales=scales, parts=None)
-    ahead = int(stretch.start.timestamp()) * 1_000_000 - panel.start_us
-    start = max(0, ahead // (panel.cadence_seconds * 1_000_000) - SLOW_STEPS)  # the last errors before it add up with its first ones
-    guard = guard_of(job.release.thresholds, panel=panel, leads=job.candidate.network.leads, contract=job.learned)
-    guard = trusted(guard, views=job.release.views, panel=panel)
-    fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
-    tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
-    rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=scales, start=start, views=job.release.views)
-    judged = _judged(job, rows=rows, blind=_blind(told, believed=grid, names=job.learned.names))
-    within = pl.col(AT) >= stretch.start
-    rows, judged = rows.filter(within), judged.filter(within)
-    unjudged = withheld(told.filter(within), believed=grid.filter(within), targets=job.learned.targets, release=job.release.id)
-    return rows, excused(pl.concat([judged, unjudged]), told=job.worked_on.told)
-
-
-def _blind(told: pl.DataFrame, *, believed: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """`entity, at` of the rows of which something that came is not believed."""
-    return told.filter(pl.any_horizontal([told[name].is_not_null() & believed[name].is_null() for name in names])).select(ENTITY, AT)
-
-
-def _judged(job: _Job, *, rows: pl.DataFrame, blind: pl.DataFrame) -> pl.DataFrame:
-    """SCORES of FORECASTS, by thresholds that stand where the scores before them have moved them, if they are tracked."""
-    policy, seconds = job.declared.thresholds, job.learned.time.cadence_seconds
-    before = rows.select(pl.col(AT).min()).item() or job.floor
-    return judge_minutes(
-        rows,
-        thresholds=job.release.thresholds,
-        release=job.release.id,
-        parameters=job.declared.parameters,
-        policy=policy,
-        cadence_seconds=seconds,
-        blind=blind,
-        begin=standing(job.lake, release=job.release, policy=policy, cadence_seconds=seconds, before=before),
-    ).scores
-
-
-def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:
+def _coverage(job: Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:
     """Exactly one state for every entity and minute of a span in which it is watched."""
     since, until, cadence = span.since, span.until or job.until, job.learned.time.cadence
     steps = pl.datetime_range(since, until, cadence, closed="left", eager=True, time_unit="us").cast(TIME).alias(AT)
@@ -364,7 +263,7 @@ def _coverage(job: _Job, *, scores: pl.DataFrame, span: Span) -> pl.DataFrame:
     return covered(states, told=job.worked_on.told)
 
 
-def _cover_anew(job: _Job) -> None:
+def _cover_anew(job: Job) -> None:
     """The states of those that were told otherwise, for as long as their rows keep them watched."""
     after = max(influence(job.learned), timedelta(days=job.declared.newcomer.departed_days + 1))
     for stretch, entities in touched(job.changes, contract=job.learned, after=after).items():
@@ -374,7 +273,7 @@ def _cover_anew(job: _Job) -> None:
             replace(job.lake, "coverage", _coverage(job, scores=scores, span=span), span=span, schema=COVERAGE)
 
 
-def _incidents(job: _Job) -> None:
+def _incidents(job: Job) -> None:
     """Incidents and their groups, as the scores now tell them."""
     due = Due(
         lake=job.lake,

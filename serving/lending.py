@@ -3,14 +3,17 @@
 What is lent are medians over those who have their own (COUNT 0 marks it). How much larger a newcomer's z are than those of the others is
 learned as they come, by minutes before alone:
 
-    log times = w * log(own quantile / usual quantile), w = n / (n + n0), n own minutes so far
+    log times = w * log(own quantile / usual quantile), w = n / (n + n0), n own minutes of the last day
 
-and its z are divided by that, and by how little is known of it: exp(1.64 * sd * sqrt(n0 / (n0 + n))), the upper 95 % bound of a lognormal
-belief that narrows as minutes come (conjugate normal on the logarithm; Gelman et al., Bayesian Data Analysis, 3rd ed., sec. 2.5). In its
-first week an entity is believed only that its z are larger than the others': until it has been seen at all hours, calm may be the night's.
+and its z are divided by that, and by how little is known of it: exp(1.64 * sqrt(sd^2 * (1 - w) + sd'^2 * (1 - w'))), the upper 95 %
+bound of a lognormal belief that narrows as minutes come (conjugate normal on the logarithm; Gelman et al., Bayesian Data Analysis, 3rd
+ed., sec. 2.5). What an entity is at hours that it was not seen at is learned more slowly than what it is now: w' = n / (n + n0'), n0' a
+day. It is believed only that its z are larger than the others': calm may be the night's. No number rests on more than the `MEMORY` before
+it, so that live scoring, which looks back as far, tells the same.
 """
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 import polars as pl
@@ -23,11 +26,11 @@ EQUAL_MINUTES: Final = 15.0
 """n0: so many own minutes weigh as much as all that is lent."""
 DIFFER: Final = 0.5
 """Standard deviation of the logarithm of how many times the others' z those of newcomers are."""
-LEAST_RATIO: Final = 0.5
-"""Nobody is so calm that half of what is usual would be much."""
+DIFFER_BY_HOUR: Final = 0.2
+"""The same of how many times those of an hour that was not seen yet are those of the hours that were."""
 SURE: Final = 1.64
-DAY_SECONDS: Final = 24 * 3600
-WEEK_MINUTES: Final = 7 * 24 * 60
+MEMORY: Final = timedelta(days=1)
+DAY_MINUTES: Final = 24 * 60.0
 _OWN: Final = "__own__"
 _MINUTES: Final = "__minutes__"
 _ROW: Final = "__row__"
@@ -56,9 +59,10 @@ def grown(z: pl.DataFrame, *, cadence_seconds: int = 60) -> pl.DataFrame:
     if borrow.is_empty():
         return z
     size = pl.when(~pl.col(LABEL)).then(Z)
-    day = max(1, DAY_SECONDS // cadence_seconds)
-    own = size.rolling_quantile(SCALE_QUANTILE, "linear", window_size=day, min_samples=1).forward_fill().shift(1)
-    minutes = size.cum_count().shift(1, fill_value=0) * (cadence_seconds / 60)
+    day = f"{max(cadence_seconds, int(MEMORY.total_seconds()))}s"
+    own = size.rolling_quantile_by(AT, window_size=day, quantile=SCALE_QUANTILE, interpolation="linear", min_samples=1, closed="left")
+    count = size.is_not_null().cast(pl.Int64).rolling_sum_by(AT, window_size=day, min_samples=1, closed="left")
+    minutes = count.fill_null(0) * (cadence_seconds / 60)
     seen = borrow.with_columns(own.over(ENTITY, TARGET).alias(_OWN), minutes.over(ENTITY, TARGET).alias(_MINUTES))
     whole = numbered.join(seen.select(_ROW, _times().alias(_TIMES)), on=_ROW, how="left", maintain_order="left")
     return whole.with_columns(pl.col(Z) / pl.col(_TIMES).fill_null(1.0)).drop(_ROW, _TIMES)
@@ -66,7 +70,6 @@ def grown(z: pl.DataFrame, *, cadence_seconds: int = 60) -> pl.DataFrame:
 
 def _times() -> pl.Expr:
     """How many times the others' z."""
-    weight = believed(pl.col(_MINUTES), equal=EQUAL_MINUTES)
-    ratio = (pl.col(_OWN) / NORMAL_SCALE_QUANTILE).clip(lower_bound=LEAST_RATIO).log().fill_null(0.0)
-    learned = weight * pl.when(pl.col(_MINUTES) < WEEK_MINUTES).then(ratio.clip(lower_bound=0.0)).otherwise(ratio)
-    return (learned + SURE * DIFFER * (1 - weight).sqrt()).exp()
+    now, hours = (1 - believed(pl.col(_MINUTES), equal=equal) for equal in (EQUAL_MINUTES, DAY_MINUTES))
+    larger = (pl.col(_OWN) / NORMAL_SCALE_QUANTILE).clip(lower_bound=1.0).log().fill_null(0.0)
+    return ((1 - now) * larger + SURE * (DIFFER**2 * now + DIFFER_BY_HOUR**2 * hours).sqrt()).exp()

@@ -25,6 +25,7 @@ from safetensors.numpy import load, save
 from serving.standstill import Standstill
 from serving.surprise import LEAST_SD, NORMAL_SCALE_QUANTILE, SCALE_QUANTILE
 from telemetry.panel import Panel, Part
+from telemetry.strangers import HOURS, Tides
 
 Floats = NDArray[np.float32]
 SHRINKAGE: Final = 0.5
@@ -38,6 +39,8 @@ KEYS: Final = "entities"
 ARRAYS: Final = ("sd", "precision", "center", "deviation", "components", "level", "free_run")
 STANDSTILL: Final = ("standstill", "standstill_steps")
 """Arrays that older releases lack: the bars, and how many steps are looked at (gap, longest)."""
+TIDES: Final = ("tides", "tides_of")
+"""Arrays that older releases lack: the hours, and of which entities, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,6 +58,7 @@ class Views:
         free_run: f32[E + 1], the share of normal minutes that are off while the network reads its own forecasts (see `flows.trust`); 1
             where nobody has tried.
         standstill: how long they may stand still; None of a release that is older than this, which is not told of it.
+        tides: what they usually are, hour by hour, for whoever comes later; None of a release that is older than this.
     """
 
     entities: tuple[str, ...]
@@ -66,6 +70,7 @@ class Views:
     level: Floats
     free_run: Floats
     standstill: Standstill | None = None
+    tides: Tides | None = None
 
     def to_bytes(self) -> bytes:
         """As a release holds them: safetensors, the keys of the entities as UTF-8 of a JSON list."""
@@ -74,6 +79,9 @@ class Views:
         if self.standstill is not None:
             steps = np.array([self.standstill.gap, self.standstill.longest], dtype=np.int64)
             arrays |= dict(zip(STANDSTILL, (np.ascontiguousarray(self.standstill.bars), steps), strict=True))
+        if self.tides is not None:
+            of = np.array([self.entities.index(name) for name in self.tides.entities], dtype=np.int64)
+            arrays |= dict(zip(TIDES, (np.ascontiguousarray(self.tides.hours), of), strict=True))
         return bytes(save(arrays))
 
     @classmethod
@@ -95,8 +103,12 @@ class Views:
         if wrong:
             raise ValueError(f"no views of {len(entities)} entities: {', '.join(wrong)} of another type or number")
         still = None if bars is None or steps is None else Standstill(bars=bars, gap=int(steps[0]), longest=int(steps[1]))
+        hours, of = (arrays.get(name) for name in TIDES)
+        if hours is not None and (of is None or hours.dtype != np.float32 or hours.shape[:2] != (len(of), HOURS)):
+            raise ValueError(f"no tides of {HOURS} hours: f32{list(hours.shape)}")
+        tides = None if hours is None or of is None else Tides(entities=tuple(entities[row] for row in of), hours=hours)
         told: dict[str, Any] = {name: arrays[name] for name in ARRAYS}  # Any: as the fields are
-        return cls(entities=entities, standstill=still, **told)
+        return cls(entities=entities, standstill=still, tides=tides, **told)
 
     def tried(self, free_run: Floats) -> Self:
         """The same, with what feeding forecasts costs each entity; whom nobody knows is not fed.

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving.lending import DIFFER, SURE, WEEK_MINUTES, grown
+from serving.lending import DAY_MINUTES, DIFFER, DIFFER_BY_HOUR, MEMORY, SURE, grown
 from serving.surprise import Z
 from telemetry.schema import AT, COUNT, ENTITY, LABEL, TARGET, TIME
 
@@ -37,7 +37,7 @@ def test_who_has_its_own_thresholds_is_judged_by_them() -> None:
 
 
 def test_the_first_minute_is_judged_by_what_is_lent_and_by_how_little_is_known() -> None:
-    assert divided_by(z_of(5.0, minutes=10))[0] == pytest.approx(np.exp(SURE * DIFFER))
+    assert divided_by(z_of(5.0, minutes=10))[0] == pytest.approx(np.exp(SURE * np.hypot(DIFFER, DIFFER_BY_HOUR)))
 
 
 def test_after_hours_of_its_own_a_newcomer_is_judged_by_them() -> None:
@@ -46,10 +46,23 @@ def test_after_hours_of_its_own_a_newcomer_is_judged_by_them() -> None:
     assert found[-1] == pytest.approx(5.0, rel=0.2)
 
 
-def test_a_calm_newcomer_is_not_believed_until_it_was_seen_at_all_hours() -> None:
-    found = divided_by(z_of(0.6, minutes=WEEK_MINUTES + 10))
-    assert (found[:WEEK_MINUTES] >= 1.0).all()
-    assert found[-1] == pytest.approx(0.6, rel=0.2)
+def test_a_calm_newcomer_is_believed_to_be_no_calmer_than_the_others() -> None:
+    assert (divided_by(z_of(0.1, minutes=3000)) >= 1.0).all()
+
+
+def test_after_an_hour_most_of_what_is_not_known_is_how_it_is_at_other_hours() -> None:
+    found = divided_by(z_of(0.1, minutes=1500))
+    assert found[60] == pytest.approx(np.exp(SURE * np.sqrt(DIFFER**2 * 15 / 75 + DIFFER_BY_HOUR**2 * DAY_MINUTES / (DAY_MINUTES + 60))))
+    assert found[-1] == pytest.approx(np.exp(SURE * DIFFER_BY_HOUR * np.sqrt(0.5)), rel=0.05)
+
+
+@pytest.mark.parametrize("begin", [0, 700])
+def test_what_was_longer_ago_than_its_memory_does_not_count(begin: int) -> None:
+    told = z_of(5.0, minutes=3000).filter(pl.int_range(pl.len()) % 7 > 0)  # gaps: a day is a day, not so many rows
+    since = START + timedelta(minutes=begin)
+    late = pl.col(AT) >= since + MEMORY
+    of_all = grown(told).filter(late)
+    assert grown(told.filter(pl.col(AT) >= since)).filter(late)[Z].to_list() == pytest.approx(of_all[Z].to_list())
 
 
 def test_only_minutes_before_count() -> None:
@@ -59,14 +72,14 @@ def test_only_minutes_before_count() -> None:
 
 
 def test_labelled_minutes_teach_nothing() -> None:
-    assert divided_by(z_of(5.0, minutes=200, label=True)) == pytest.approx(np.exp(SURE * DIFFER))
+    assert divided_by(z_of(5.0, minutes=200, label=True)) == pytest.approx(np.exp(SURE * np.hypot(DIFFER, DIFFER_BY_HOUR)))
 
 
 def test_a_short_outage_is_not_taken_for_normal() -> None:
     told = z_of(1.0, minutes=300)
     hit = pl.col(AT).is_between(START + timedelta(minutes=200), START + timedelta(minutes=220))
     found = divided_by(told.with_columns(pl.when(hit).then(40.0).otherwise(Z).alias(Z)))
-    assert found[200:221].max() < 2.0
+    assert found[200:221].max() < 1.5 * found[199]
 
 
 def test_rows_keep_their_order() -> None:
