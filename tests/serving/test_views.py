@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from serving.views import ARRAYS, Views, learn
 from telemetry.panel import CALENDAR, Panel, Part
+from telemetry.strangers import learn as learn_tides
 
 ENTITIES, STEPS, PARAMETERS = 3, 6_000, 5
 TARGETS = (0, 1, 2)
@@ -133,3 +134,16 @@ def test_a_release_holds_them_and_refuses_others() -> None:
     assert again.to_bytes() == views.to_bytes()
     with pytest.raises(ValueError, match="no views of 2 entities: sd, precision"):
         Views.from_bytes(replace(views, entities=("a", "b")).to_bytes())
+
+
+def test_a_release_holds_the_tides_for_those_who_come_later() -> None:
+    panel, forecasts = world()
+    views = learn(panel, forecasts)
+    assert Views.from_bytes(views.to_bytes()).tides is None  # as of a release that is older
+    tides = learn_tides(replace(panel, newcomer=np.arange(ENTITIES)[:, None] == np.zeros((1, STEPS))))  # all but the first
+    again = Views.from_bytes(replace(views, tides=tides).to_bytes()).tides
+    assert again is not None
+    assert again.entities == tides.entities == ("b", "c")
+    assert np.array_equal(again.hours, tides.hours, equal_nan=True)
+    with pytest.raises(ValueError, match="no tides of 168 hours"):
+        Views.from_bytes(replace(views, tides=replace(tides, hours=tides.hours[:, 1:])).to_bytes())

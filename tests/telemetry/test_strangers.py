@@ -137,6 +137,14 @@ def test_what_repeats_itself_still_repeats_itself_and_teaches_nothing() -> None:
     assert lent.times[0, 400, 1] == pytest.approx(likened(panel_of(short))[1].times[0, 200, 1], rel=0.05)
 
 
+def test_what_repeats_itself_keeps_its_scale_while_the_days_before_are_forgotten() -> None:
+    told = readings(77.0, steps=9 * DAY)
+    told[: 4 * DAY] *= 3
+    told[6 * DAY :] = told[6 * DAY - 1]
+    values, _ = likened(panel_of(told))
+    assert (values[6 * DAY :] == values[6 * DAY - 1]).all()
+
+
 def test_a_step_that_was_not_observed_is_none_and_teaches_nothing() -> None:
     seen = np.ones((300, 2), dtype=np.bool_)
     seen[100:150] = False
