@@ -29,7 +29,8 @@ from telemetry.panel import Panel, Part
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 MARGIN: Final = 2.0
-"""Of a run that is as rare as the longest of n days, another one as long comes once in n days; one twice as long, once in about n * n."""
+"""Where each repeat has the same small chance, a run as long as the longest of n days comes once in n days, and one twice as long once in
+about n * n."""
 LEAST_STEPS: Final = 10
 RARE: Final = 0.1
 """Of a target's observations that many may be the one before. On 12 public machines the half that nobody learned from has 6 standstills in
@@ -71,7 +72,7 @@ def learn(panel: Panel, *, context: int) -> Standstill:
 
     Args:
         panel: its steps of the train and calibrate parts count, newcomers' too, but for what is hidden.
-        context: how many steps before a minute whoever scores it is sure to see.
+        context: how many steps before a minute whoever scores it is sure to see. Of hardly more than LEAST_STEPS none is told.
     """
     gap = min(GAP_STEPS, context // 4)
     longest = context - gap
