@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,11 @@ import pytest
 
 from flows.settings import CHECKOUT
 
+BESIDE_ANSWERING = (
+    "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "EVENT_PERSISTER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR",
+    "SCHEDULER", "TASK_RUN_RECORDER", "TRIGGERS",
+)  # fmt: skip
+"""Services of a Prefect server that no flow asks anything of."""
 DAYS = 12
 LIVE_DAYS = 1
 
@@ -28,11 +34,23 @@ class SmallFleet:
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[None]:
-    """A real Prefect API, started once."""
+    """A real Prefect API, started once, without what it does beside answering: `tidewatch up` is tested with all of it."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        for name in BESIDE_ANSWERING:
+            patch.setenv(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", "false")
+        stack.enter_context(prefect_test_harness(server_startup_timeout=120))
+        patch.undo()
         yield
+
+
+@pytest.fixture
+def told_to(api: None) -> dict[str, str]:
+    """The environment of a process that finds a Prefect API standing, as on a server, and needs not start its own."""
+    from prefect.settings import PREFECT_API_URL
+
+    return {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
 
 
 @pytest.fixture

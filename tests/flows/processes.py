@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -56,16 +57,17 @@ def command_line(process: psutil.Process) -> list[str]:
 
 
 class Tidewatch:
-    """One running command, with the processes that it was ever seen to have started."""
+    """One running command, with the processes that it was ever seen to have started; `told` is of its environment."""
 
-    def __init__(self, *arguments: str, home: Path) -> None:
+    def __init__(self, *arguments: str, home: Path, told: Mapping[str, str] = MappingProxyType({})) -> None:
         self.home, self.out = home, home / "terminal.txt"
         home.mkdir(parents=True, exist_ok=True)
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flows.cli", *arguments],
                 cwd=home,
-                env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {"TIDEWATCH_HOME": str(home)},
+                env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+                | {"TIDEWATCH_HOME": str(home), **told},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -105,9 +107,9 @@ class Tidewatch:
 
 
 @contextmanager
-def tidewatch(*arguments: str, home: Path) -> Iterator[Tidewatch]:
+def tidewatch(*arguments: str, home: Path, told: Mapping[str, str] = MappingProxyType({})) -> Iterator[Tidewatch]:
     """A running `tidewatch`; whatever is left of it after the block is killed."""
-    command = Tidewatch(*arguments, home=home)
+    command = Tidewatch(*arguments, home=home, told=told)
     try:
         yield command
     finally:

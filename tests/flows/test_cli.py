@@ -21,14 +21,6 @@ from validation.findings import Finding
 COMMANDS = ("demo", "ingest", "check", "retrain", "recalibrate", "sweep", "score", "report", "releases", "rollback", "up")
 
 
-@pytest.fixture
-def told_to(api: None) -> dict[str, str]:
-    """The environment of a process that finds a Prefect API standing, as on a server, and needs not start its own."""
-    from prefect.settings import PREFECT_API_URL
-
-    return {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
-
-
 def tidewatch(*arguments: str, home: Path, told: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"TIDEWATCH_HOME": str(home)} | (told or {})
     return subprocess.run(

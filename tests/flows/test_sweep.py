@@ -224,18 +224,18 @@ ASKED = ("--designs", "2 x LSTM(64),*", "--time-steps", "16", "--seeds", "2", "-
 @pytest.mark.service
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_sweep_that_was_killed_goes_on_where_it_was(small_fleet: SmallFleet, tmp_path: Path) -> None:
+def test_a_sweep_that_was_killed_goes_on_where_it_was(small_fleet: SmallFleet, tmp_path: Path, told_to: dict[str, str]) -> None:
     home = tmp_path / "home"
 
     def over() -> list[str]:
         return [line for path in (home / "sweeps").glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
 
-    with tidewatch("sweep", "-c", small_fleet.contract, "-s", small_fleet.history, *ASKED, home=home) as command:
+    with tidewatch("sweep", "-c", small_fleet.contract, "-s", small_fleet.history, *ASKED, home=home, told=told_to) as command:
         command.wait_until(lambda: bool(over()), seconds=280)
         assert command.end(signal.SIGKILL) == -signal.SIGKILL
     before = over()
     assert 1 <= len(before) < 4, "killed too late to show anything"
-    with tidewatch("sweep", "-c", small_fleet.contract, *ASKED, home=home) as command:
+    with tidewatch("sweep", "-c", small_fleet.contract, *ASKED, home=home, told=told_to) as command:
         assert eventually(lambda: command.process.poll() is not None, seconds=280), command.told
         told = json.loads(command.told.splitlines()[-1])
     assert (told["verdict"], told["trainings"], told["trainings_known"]) == ("swept", 4, len(before)), told

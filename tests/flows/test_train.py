@@ -21,11 +21,12 @@ from flows import checkpoints
 from flows.cli import app
 from flows.ingest import ingest
 from flows.lakes import lake_of
+from flows.prepare import build
 from flows.recalibrate import recalibrate
 from flows.retrain import retrain
 from flows.score import score
 from flows.settings import Settings
-from flows.starts import _unlike_attributes, carried_over
+from flows.starts import Start, _unlike_attributes, carried_over, start_of
 from flows.tend import tend
 from flows.train import Changes, network_of, training_of
 from flows.train_alone import train_alone
@@ -34,6 +35,7 @@ from models.config import Training
 from serving import ledger
 from serving.release import Release, load
 from telemetry import contract as contracts
+from telemetry import scaling, windows
 from telemetry.errors import TrainingError
 from telemetry.panel import Panel
 from telemetry.schema import ENTITIES, SCORES
@@ -113,14 +115,14 @@ def test_what_a_loss_tells_beside_and_other_cells_go_the_whole_way(api: None, ho
 
 
 def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(
-    api: None, small_fleet: SmallFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    told_to: dict[str, str], small_fleet: SmallFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="models.train")
     contract = contract_with(small_fleet, tmp_path, epochs=24, patience=24)
     monkeypatch.setenv("TIDEWATCH_HOME", str(tmp_path / "whole"))
     whole = retrain(contract=contract, source=small_fleet.history)
     home = tmp_path / "killed"
-    with tidewatch("retrain", "--contract", contract, "--source", small_fleet.history, home=home) as command:
+    with tidewatch("retrain", "--contract", contract, "--source", small_fleet.history, home=home, told=told_to) as command:
         command.wait_until(lambda: "epoch 2/24" in command.told)
         command.process.send_signal(signal.SIGKILL)
         command.process.wait()
@@ -137,7 +139,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     assert bytes_of(release_of(resumed, home=home)) == bytes_of(release_of(whole, home=tmp_path / "whole"))
     assert pl.read_parquet(Path(resumed["page"]).parent / "data" / "history.parquet").height == 24
     assert not any(place.is_dir() for place in (home / "checkpoints").iterdir())
-    assert retrain(contract=contract)["training"]["resumed_epochs"] == 0
+    assert train_alone(contract=contract)["training"]["resumed_epochs"] == 0
 
 
 def test_what_no_training_came_back_for_goes_after_a_week_but_not_while_one_is_at_work(released: Released) -> None:
@@ -184,40 +186,52 @@ def test_a_release_says_with_whose_weights_it_began_and_a_fresh_one_is_as_ever(r
     assert "started_from" not in release_of(released.summary, home=released.home).manifest["training"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"hidden": [8, 8]}, "is another network: hidden [16, 16], now [8, 8]"),
+def test_a_champion_that_is_another_network_is_no_start_and_the_run_says_so(released: Released, tmp_path: Path) -> None:
+    told = train_alone(contract=contract_with(released.fleet, tmp_path, hidden=[8, 8]), epochs=1, start="champion")
+    why = f"{released.summary['release']} is another network: hidden [16, 16], now [8, 8]"
+    assert (told["training"]["started_from"], told["training"]["fresh_because"]) == (None, why)
+    assert f"begun afresh: {why}" in told["sentence"]
+
+
+def start_with(contract: str) -> Start:
+    """What a training by that contract would begin with where the champion is asked for."""
+    declared, settings = contracts.load(Path(contract)), Settings()
+    lake = lake_of(declared, settings=settings)
+    grid, entities = lake.grid(contract=declared), lake.read("entities", schema=ENTITIES).collect()
+    parts = windows.cuts(grid, contract=declared)
+    scales = scaling.fit(grid, contract=declared, entities=entities, cuts=parts)
+    panel = build(grid, lake=lake, contract=declared, scales=scales, parts=parts)
+    return start_of(
+        "champion", panel=panel, network=network_of(panel, contract=declared), contract=declared, parts=parts, settings=settings
+    )
+
+
+def test_only_a_champion_of_the_same_network_and_parameters_is_a_start(released: Released, tmp_path: Path) -> None:
+    contract, name = Path(released.fleet.contract), released.summary["release"]
+    assert start_with(str(contract)).release == name, "what is changed below is all that is in the way"
+    for changes, why in (
         ({"cells": ["lstm", "gru"]}, "is another network: cells ['lstm', 'lstm'], now ['lstm', 'gru']"),
         ({"loss": "gaussian"}, "is another network: extras 0, now 1"),
-    ],
-)
-def test_a_champion_that_is_another_network_is_no_start(released: Released, tmp_path: Path, changes: dict[str, Any], why: str) -> None:
-    told = train_alone(contract=contract_with(released.fleet, tmp_path, **changes), epochs=1, start="champion")
-    assert told["training"]["started_from"] is None
-    assert told["training"]["fresh_because"] == f"{released.summary['release']} {why}"
-    assert f"begun afresh: {released.summary['release']} {why}" in told["sentence"]
-
-
-def test_a_champion_of_other_parameters_is_no_start(released: Released, tmp_path: Path) -> None:
-    contract = tmp_path / "fewer.toml"
-    before, _, rest = Path(released.fleet.contract).read_text(encoding="utf-8").partition("[parameters.cpu]")
-    contract.write_text(before + "[parameters." + rest.partition("[parameters.")[2], encoding="utf-8")
-    told = train_alone(contract=str(contract), epochs=1, start="champion")
-    assert told["training"]["fresh_because"] == f"{released.summary['release']} has learned other parameters: it alone has cpu"
+    ):
+        start = start_with(contract_with(released.fleet, tmp_path, **changes))
+        assert (start.release, start.weights, start.why) == (None, None, f"{name} {why}")
+    fewer = tmp_path / "fewer.toml"
+    before, _, rest = contract.read_text(encoding="utf-8").partition("[parameters.cpu]")
+    fewer.write_text(before + "[parameters." + rest.partition("[parameters.")[2], encoding="utf-8")
+    assert start_with(str(fewer)).why == f"{name} has learned other parameters: it alone has cpu"
 
 
 def test_a_champion_that_has_seen_what_the_new_model_is_judged_on_is_no_start(released: Released, tmp_path: Path) -> None:
     contract = tmp_path / "earlier.toml"
     told = Path(released.fleet.contract).read_text(encoding="utf-8")
     contract.write_text(told.replace("test_share = 0.25", "test_share = 0.4"), encoding="utf-8")
-    trained = train_alone(contract=str(contract), epochs=1, start="champion")
-    assert trained["training"]["started_from"] is None
-    assert "later than the new training's end at" in trained["training"]["fresh_because"]
+    start = start_with(str(contract))
+    assert start.release is None
+    assert "later than the new training's end at" in str(start.why)
     contract.write_text(told.replace("test_share = 0.25", "test_share = 0.3").replace("calibrate_share = 0.15", "calibrate_share = 0.05"))
-    trained = train_alone(contract=str(contract), epochs=1, start="champion")
-    assert trained["training"]["started_from"] is None
-    assert "into the new test that begins at" in trained["training"]["fresh_because"]
+    start = start_with(str(contract))
+    assert start.release is None
+    assert "into the new test that begins at" in str(start.why)
 
 
 def test_without_a_champion_a_training_begins_afresh_and_says_why(api: None, home: Path, small_fleet: SmallFleet) -> None:

@@ -71,11 +71,11 @@ def started(home: Path) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One that is up, for tests that only look."""
+    """One that is up, for tests that only look; after them Ctrl-C ends everything and leaves the schedules waiting."""
     for up in started(tmp_path_factory.mktemp("standing")):
         up.command.wait_until(lambda up=up: up.is_up)
         yield up
-        up.command.end(signal.SIGTERM)
+        assert_ends(up, signal.SIGINT)
 
 
 @pytest.fixture
@@ -129,11 +129,6 @@ def assert_ends(up: Up, number: signal.Signals) -> None:
     with closing(sqlite3.connect(up.command.home / "prefect" / "prefect.db")) as database:
         (waiting,) = database.execute("SELECT COUNT(DISTINCT deployment_id) FROM flow_run WHERE state_type = 'SCHEDULED'").fetchone()
     assert waiting == len(SCHEDULED)  # more than one of each where the scheduler looked once more before it ended
-
-
-@pytest.mark.service
-def test_ctrl_c_ends_everything_and_leaves_the_schedules_waiting(starting: Up) -> None:
-    assert_ends(starting, signal.SIGINT)
 
 
 @pytest.mark.service
