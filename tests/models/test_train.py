@@ -14,6 +14,7 @@ from models.losses import EXTRAS
 from telemetry.errors import TrainingError
 from telemetry.panel import Panel, Part
 
+pytestmark = pytest.mark.slow  # most of it is one compilation, which the quick ones would not share with the others
 NETWORK = Network(parameters=4, calendar=8, entities=3, targets=(0, 2), leads=(1, 5), hidden=(16,), dense=16, embedding=2)
 TRAINING = Training(batch=8, time_steps=24, warmup_steps=8, learning_rate=0.01, epochs=1)
 
@@ -46,7 +47,6 @@ def test_a_run_compiles_once_and_the_next_of_its_shape_not_at_all(panel: Panel) 
     assert train.fit(panel, network=NETWORK, training=other).compiles == 0
 
 
-@pytest.mark.slow
 def test_a_run_of_a_new_shape_compiles_once(panel_of: PanelFactory) -> None:
     assert train.fit(panel_of(), network=NETWORK, training=replace(TRAINING, epochs=3, time_steps=23)).compiles == 1
 
@@ -66,12 +66,11 @@ def test_devices_that_share_a_batch_learn_what_one_would(panel: Panel) -> None:
         np.testing.assert_allclose(weight, alone.weights[name], atol=2e-4, err_msg=name)
 
 
-@pytest.mark.slow
 def test_devices_that_do_not_divide_a_batch_are_left_out(panel: Panel) -> None:
     assert train.fit(panel, network=NETWORK, training=replace(TRAINING, batch=7)).device == "cpu"
 
 
-@pytest.mark.parametrize("supervision", ["every_step", pytest.param("last_step", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("supervision", ["every_step", "last_step"])
 @pytest.mark.parametrize("what", ["newcomer", "incident", "unobserved", "gap", "calibrate", "test"])
 def test_nothing_is_learned_from(what: str, supervision: Supervision, panel: Panel) -> None:
     training = replace(TRAINING, supervision=supervision)
@@ -87,7 +86,6 @@ def test_nothing_is_learned_from(what: str, supervision: Supervision, panel: Pan
     assert _bytes(_planted(panel, where=where), training=training) == _bytes(panel, training=training)
 
 
-@pytest.mark.slow
 def test_a_target_that_was_never_observed_is_not_taken_for_average(panel: Panel) -> None:
     observed = panel.observed.copy()
     observed[..., panel.targets[1]] = False
@@ -146,7 +144,7 @@ def test_a_panel_without_a_calibration_part_leaves_nothing_to_validate_on(panel:
         train.fit(replace(panel, part=part), network=NETWORK, training=TRAINING)
 
 
-@pytest.mark.parametrize(("supervision", "epochs"), [("every_step", 60), pytest.param("last_step", 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("supervision", "epochs"), [("every_step", 60), ("last_step", 6)])
 def test_a_wave_is_forecast_better_than_by_its_last_value(supervision: Supervision, epochs: int, panel: Panel) -> None:
     training = replace(TRAINING, epochs=epochs, patience=epochs, supervision=supervision, schedule="cosine")
     weights = train.fit(panel, network=NETWORK, training=training).weights
@@ -160,7 +158,6 @@ def test_a_wave_is_forecast_better_than_by_its_last_value(supervision: Supervisi
 
 @pytest.mark.parametrize("loss", ["huber", "gaussian", "quantile"])
 @pytest.mark.parametrize("cells", [("lstm",), ("gru",)])
-@pytest.mark.slow
 def test_every_loss_and_cell_learns(loss: Loss, cells: tuple[Cell, ...], panel: Panel) -> None:
     network = replace(NETWORK, cells=cells, extras=EXTRAS[loss])
     training = replace(TRAINING, epochs=40, patience=40, loss=loss, clip=1.0, schedule="cosine", rise=0.1)
@@ -176,12 +173,10 @@ def test_the_rate_rises_and_falls() -> None:
     assert rates[-1] < 0.02
 
 
-@pytest.mark.slow
 def test_a_clipped_gradient_moves_another_way_than_a_free_one(panel: Panel) -> None:
     assert _bytes(panel, training=replace(TRAINING, clip=1e-3)) != _bytes(panel)
 
 
-@pytest.mark.slow
 def test_a_training_may_begin_where_another_one_ended(panel: Panel) -> None:
     first = train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3))
     onwards = train.fit(panel, network=NETWORK, training=TRAINING, start=first.weights)
@@ -190,7 +185,6 @@ def test_a_training_may_begin_where_another_one_ended(panel: Panel) -> None:
         train.fit(panel, network=replace(NETWORK, embedding=3), training=TRAINING, start=first.weights)
 
 
-@pytest.mark.slow
 def test_a_panel_that_is_streamed_is_learned_from_as_one_that_is_on_the_devices(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.streaming.CHUNK_BYTES", 60_000)
     training = replace(TRAINING, epochs=3)
@@ -202,7 +196,6 @@ def test_a_panel_that_is_streamed_is_learned_from_as_one_that_is_on_the_devices(
         np.testing.assert_allclose(weight, whole.weights[name], atol=5e-4, err_msg=name)
 
 
-@pytest.mark.slow
 def test_a_streamed_training_compiles_each_of_its_shapes_once(panel: Panel) -> None:
     train.fit(panel, network=NETWORK, training=TRAINING, memory=0)
     assert train.fit(panel, network=NETWORK, training=replace(TRAINING, epochs=3), memory=0).compiles == 0

@@ -113,6 +113,7 @@ def test_the_oracle_is_compact_and_there_for_every_minute_of_every_target(fleet:
     assert fleet.oracle.height == len(TARGETS) * (fleet.conditional[:, :, 0] > 0).sum()
 
 
+@pytest.mark.slow
 def test_nothing_known_the_minute_before_improves_on_the_oracle(joined: pl.DataFrame) -> None:
     """Residuals have mean 0, and go with neither the last residual nor the forecast nor its last change: it is the conditional mean."""
     residual = (pl.col("value") - pl.col(ORACLE)) / pl.col("value").std().over(ENTITY, TARGET)
@@ -130,6 +131,7 @@ def test_repeating_the_last_value_is_improved_on_by_the_oracle(fleet: Fleet) -> 
     assert reach.skill == pytest.approx(0.285, abs=0.015)
 
 
+@pytest.mark.slow
 def test_the_small_customers_are_relatively_noisier(joined: pl.DataFrame) -> None:
     told = (
         joined.filter(pl.col(TARGET) == "positions")
@@ -141,6 +143,7 @@ def test_the_small_customers_are_relatively_noisier(joined: pl.DataFrame) -> Non
     assert told[0] > 1.2 * told[-1]
 
 
+@pytest.mark.slow
 def test_the_noise_grows_with_volume_and_shrinks_relative_to_it(joined: pl.DataFrame) -> None:
     busy = pl.col(ORACLE) > pl.col(ORACLE).median()
     error = pl.col("value") - pl.col(ORACLE)

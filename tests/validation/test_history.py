@@ -264,6 +264,7 @@ def fleet() -> tuple[Contract, pl.DataFrame]:
     )
 
 
+@pytest.mark.slow
 def test_a_healthy_fleet_asks_for_no_retrain_within_28_days_and_a_doubled_load_does(fleet: tuple[Contract, pl.DataFrame]) -> None:
     declared, readings = fleet
     trained = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=35)
