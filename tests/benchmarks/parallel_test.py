@@ -3,7 +3,8 @@
     python tests/benchmarks/parallel_test.py [--seeds 5] [--first 0] [--customers 8] [--baselines 1] [--json]
 
 For each seed a fleet of 8 customers in two regions is simulated (`telemetry.fleet`): 60 days are learned, as a retrain does it, the next
-60 are judged by that one release, by the production's own way (`flows.parallel_test.try_out`). One customer arrives early in the learning
+60 are judged by its frozen weights, by the production's own way (`flows.parallel_test.try_out`), with thresholds that are set anew every
+week (`judgement/weeks.py`). One customer arrives early in the learning
 part, three within the test. 27 incidents of nine kinds fall into the test, nine others into the newcomers' first month; what counts as
 one was written down before anything was measured, in `telemetry.faults`. No label of the test is known to anything that judges.
 
@@ -70,7 +71,7 @@ def of_seed(size: Size, *, seed: int, contract: Contract, folder: Path, say: Say
     record |= figures.rates(judged.minutes, promised=contract.thresholds.false_alarms_per_week)
     record["found_share"] = record["found"] / max(record["incidents"], 1)
     record["newcomer_recall"] = record["newcomer_found"] / max(record["newcomer_incidents"], 1)
-    fresh = newcomers.looked_at(told, candidate=judged.candidate, thresholds=judged.thresholds, folder=folder / "newcomers")
+    fresh = newcomers.looked_at(told, judgement=judged, folder=folder / "newcomers")
     waits = [each.minutes for each in fresh]
     record["newcomer_minutes"] = None if None in waits or not waits else max(wait for wait in waits if wait is not None)
     record["newcomer_minutes_median"] = figures.median(waits)

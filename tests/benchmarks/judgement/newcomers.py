@@ -18,10 +18,10 @@ from typing import Final
 
 import polars as pl
 
-from flows.parallel_test import Candidate, try_out
+from flows.parallel_test import try_out
 from telemetry import windows
 from telemetry.schema import AT, END, ENTITY, FIRST_SEEN, OPENED, START, SURPRISE, TIME
-from tests.benchmarks.judgement.weeks import BEGIN, Weeks
+from tests.benchmarks.judgement.weeks import BEGIN, Calibration, Judgement, Weeks
 
 AGES: Final = (1, 5, 10, 15, 30, 60, 120, 360, 1440)
 """Minutes."""
@@ -42,17 +42,17 @@ class Newcomer:
     cried: int
 
 
-def looked_at(told: Weeks, *, candidate: Candidate, thresholds: pl.DataFrame, folder: Path) -> list[Newcomer]:
-    """Every entity that arrives in the test, early enough to be followed for two days."""
+def looked_at(told: Weeks, *, judgement: Judgement, folder: Path) -> list[Newcomer]:
+    """Every entity that arrives in the test, early enough to be followed for two days, by what is in force when it arrives."""
     late = pl.col(FIRST_SEEN).is_between(told.size.learned_at, told.size.end - 2 * WATCHED, closed="left")
     arriving = told.telemetry.entities.filter(late).sort(FIRST_SEEN, ENTITY)
     return [
-        _one(told, entity=row, candidate=candidate, thresholds=thresholds, folder=folder / row[ENTITY].replace("/", "_"))
+        _one(told, entity=row, by=judgement.in_force(row[FIRST_SEEN]), folder=folder / row[ENTITY].replace("/", "_"))
         for row in arriving.iter_rows(named=True)
     ]
 
 
-def _one(told: Weeks, *, entity: dict[str, object], candidate: Candidate, thresholds: pl.DataFrame, folder: Path) -> Newcomer:
+def _one(told: Weeks, *, entity: dict[str, object], by: Calibration, folder: Path) -> Newcomer:
     name, first = str(entity[ENTITY]), entity[FIRST_SEEN]
     assert isinstance(first, datetime)
     until = first + 2 * WATCHED
@@ -70,13 +70,13 @@ def _one(told: Weeks, *, entity: dict[str, object], candidate: Candidate, thresh
     panel = windows.panel(
         grid.lazy(),
         contract=told.contract,
-        scales=candidate.scales,
+        scales=by.candidate.scales,
         entities=entities,
         data_start=BEGIN,
         labels=told.telemetry.labels,
         parts=cut,
     )
-    seen = try_out(candidate, panel=panel, contract=told.contract, into=folder, thresholds=thresholds)
+    seen = try_out(by.candidate, panel=panel, contract=told.contract, into=folder, thresholds=by.thresholds)
     surprises = pl.concat([pl.read_parquet(file, columns=[ENTITY, AT, SURPRISE]) for file in sorted((folder / "scores").glob("*.parquet"))])
     return _said(told, name=name, first=first, incidents=seen.incidents, surprises=surprises)
 

@@ -1,7 +1,9 @@
 """Two months of a simulated fleet after the two months that were learned: readings -> a model and its bars -> scores and incidents.
 
 The learning part has incidents too, which operators have labelled; of the test part no label is known to anything that judges. What is
-judged went the way of a release: cut, scaled, learned, calibrated, and then `flows.parallel_test.try_out`, minute after minute.
+judged went the way of a release: cut, scaled, learned, calibrated, and then `flows.parallel_test.try_out`, minute after minute. The weights
+are frozen. The thresholds are those of a `recalibrate`, which runs every night; here it runs every `RECALIBRATED`, on the days before, of
+which it leaves out what operators have labelled (in the learning part) and what was told as an incident and nobody has confirmed.
 """
 
 import os
@@ -12,15 +14,17 @@ from typing import Final
 
 import polars as pl
 
-from flows.lent import LENT
 from flows.parallel_test import Candidate, try_out
-from serving.incidents import open_incidents
-from telemetry import scaling, windows
+from flows.unconfirmed import bounded
+from serving.incidents import SILENCE, open_incidents
+from serving.lending import MEMORY
+from serving.surprise import SLOW_STEPS
+from telemetry import windows
 from telemetry.contract import Contract
 from telemetry.faults import EVERY_KIND, REGIONAL
 from telemetry.fleet import simulate
 from telemetry.panel import Panel
-from telemetry.schema import AT, COUNT, END, ENTITY, FIRST_SEEN, KIND, LABEL, LEAD, NEWCOMER, START, SURPRISE, TARGET, TIME
+from telemetry.schema import AT, COUNT, END, ENTITY, FIRST_SEEN, INCIDENTS, KIND, LABEL, LEAD, NEWCOMER, START, SURPRISE, TARGET, TIME
 from tests.benchmarks.learner import telemetries
 from tests.benchmarks.learner.telemetries import Telemetry
 from tests.benchmarks.learner.worlds import Arriving
@@ -29,9 +33,8 @@ BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 RELEASE: Final = "parallel test"
 WAKE: Final = timedelta(hours=1)
 """After an incident, in which a promise about normal minutes is not held to them: told apart, never left out unsaid."""
-LENT_ANEW: Final = timedelta(days=2)
-REACH: Final = timedelta(days=2)
-"""Of the past that the network's state is warmed up on."""
+RECALIBRATED: Final = timedelta(days=7)
+TABLES: Final = ("lead1", "scores")
 MATURE: Final = "mature"
 EVENT: Final = "event"
 
@@ -121,16 +124,27 @@ class Judgement:
     Attributes:
         incidents: INCIDENTS.
         minutes: `entity, at, target, surprise, newcomer, label, wake`, of the minutes that have a surprise.
-        thresholds: THRESHOLDS by which it was said.
-        candidate: who said it, with what it learned beside its weights.
-        folder: with the rows of lead 1 and the scores, by entity.
+        calibrations: by which it was said, the oldest first.
+        folder: with the rows of lead 1 and the scores, by entity and week.
     """
 
     incidents: pl.DataFrame
     minutes: pl.DataFrame
-    thresholds: pl.DataFrame
-    candidate: Candidate
+    calibrations: tuple["Calibration", ...]
     folder: Path
+
+    def in_force(self, at: datetime) -> "Calibration":
+        """By what a minute of the test was judged."""
+        return [each for each in self.calibrations if each.since <= at][-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """What was in force from an instant on: THRESHOLDS, and a candidate with what it learned beside its weights."""
+
+    since: datetime
+    candidate: Candidate
+    thresholds: pl.DataFrame
 
 
 def customer() -> pl.Expr:
@@ -205,62 +219,83 @@ def panel_of(told: Weeks, *, candidate: Candidate, parts: pl.DataFrame, telemetr
 
 
 def judged(told: Weeks, *, candidate: Candidate, parts: pl.DataFrame, folder: Path) -> Judgement:
-    """The test by the production's own way."""
-    panel = panel_of(told, candidate=candidate, parts=parts)
-    seen = try_out(candidate, panel=panel, contract=told.contract, into=folder)
-    candidate = replace(candidate, views=seen.views)
+    """The test by the production's own way, calibrated anew every `RECALIBRATED`."""
+    for name in TABLES:
+        (folder / name).mkdir(parents=True)
+    calibrations, at = list[Calibration](), told.size.learned_at
+    while at < told.size.end:
+        calibrations.append(_judged_week(told, candidate=candidate, parts=parts, since=at, folder=folder))
+        at += RECALIBRATED
     return Judgement(
-        incidents=_with_strangers(seen.incidents, told=told, candidate=candidate, thresholds=seen.thresholds, folder=folder),
+        incidents=_opened(told, folder=folder),
         minutes=minutes(told, folder=folder),
-        thresholds=seen.thresholds,
-        candidate=candidate,
+        calibrations=tuple(calibrations),
         folder=folder,
     )
 
 
-def _with_strangers(incidents: pl.DataFrame, *, told: Weeks, candidate: Candidate, thresholds: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """INCIDENTS with those of entities that no training has seen judged by scales that are lent anew every `LENT_ANEW`, as live scoring
-    does it at every stretch (`flows.lent`); their files in `folder` are replaced."""
-    known = candidate.scales.filter(pl.col(COUNT) > 0).select(ENTITY).unique()
-    grid = told.telemetry.grid.join(known, on=ENTITY, how="anti")
-    if grid.is_empty():
-        return incidents
-    _without(grid.get_column(ENTITY).unique().to_list(), folder=folder)
-    at, number = told.size.learned_at, 0
-    while at < told.size.end:
-        _lent(grid, told=told, candidate=candidate, thresholds=thresholds, since=at, folder=folder / f"lent{number}")
-        at, number = at + LENT_ANEW, number + 1
-    for name in ("lead1", "scores"):
-        every = pl.concat([pl.read_parquet(file) for file in sorted(folder.glob(f"lent*/{name}/*.parquet"))])
-        every.sort(ENTITY, AT).write_parquet(folder / name / "strangers.parquet")
-    policy, seconds = told.contract.thresholds, told.contract.time.cadence_seconds
-    scores = pl.read_parquet(folder / "scores" / "strangers.parquet")
-    days = told.contract.newcomer.departed_days
-    opened = open_incidents(scores, policy=policy, cadence_seconds=seconds, until=told.size.end, departed_days=days)
-    return pl.concat([incidents.join(known, on=ENTITY), opened])
-
-
-def _without(entities: list[str], *, folder: Path) -> None:
-    for file in (folder / "scores").glob("*.parquet"):
-        if pl.read_parquet(file, columns=[ENTITY]).get_column(ENTITY)[0] in entities:
-            file.unlink()
-            (folder / "lead1" / file.name).unlink()
-
-
-def _lent(grid: pl.DataFrame, *, told: Weeks, candidate: Candidate, thresholds: pl.DataFrame, since: datetime, folder: Path) -> None:
-    until = min(since + LENT_ANEW, told.size.end)
-    rows = grid.filter(pl.col(AT) >= since - REACH, pl.col(AT) < until)
-    if rows.filter(pl.col(AT) >= since).is_empty():
-        return
-    before = grid.lazy().filter(pl.col(AT) >= since - LENT, pl.col(AT) < since)
-    scales = scaling.lend(candidate.scales, grid=before, contract=told.contract)
-    bounds = dict.fromkeys((START, "train_end", "calibrate_start", "calibrate_end"), BEGIN) | {"test_start": since, END: until}
-    cut = rows.select(ENTITY).unique().with_columns(pl.lit(at, dtype=TIME).alias(name) for name, at in bounds.items())
-    seen = told.telemetry
+def _judged_week(told: Weeks, *, candidate: Candidate, parts: pl.DataFrame, since: datetime, folder: Path) -> Calibration:
+    """Calibrated on what was before an instant, and the days after it judged by that; their scores are left in `folder`."""
+    until, cadence = min(since + RECALIBRATED, told.size.end), told.contract.time.cadence
+    cut = _cut(told, parts=parts, since=since, until=until)
+    raised = _opened(told, folder=folder).filter(pl.col(TARGET) != SILENCE).select(ENTITY, START, END)
+    seen = told.telemetry.until(until)
     panel = windows.panel(
-        rows.lazy(), contract=told.contract, scales=scales, entities=seen.entities, labels=seen.labels, parts=cut, data_start=BEGIN
+        seen.grid.lazy(),
+        contract=told.contract,
+        scales=candidate.scales,
+        entities=seen.entities,
+        labels=seen.labels,
+        parts=cut.with_columns(pl.col("test_start") - SLOW_STEPS * cadence - _remembered(candidate)),  # errors add up with those before
+        unconfirmed=bounded(raised, parts=cut, contract=told.contract),
     )
-    try_out(replace(candidate, scales=scales), panel=panel, contract=told.contract, into=folder, thresholds=thresholds)
+    into = folder / f"{since:week %Y%m%d}"
+    found = try_out(candidate, panel=panel, contract=told.contract, into=into)
+    now = Calibration(since=since, candidate=replace(candidate, views=found.views), thresholds=found.thresholds)
+    for name in TABLES:
+        for file in (into / name).glob("*.parquet"):
+            pl.scan_parquet(file).filter(pl.col(AT) >= since).sink_parquet(folder / name / f"{since:%Y%m%d} {file.name}")
+    return now
+
+
+def _remembered(candidate: Candidate) -> pl.Expr:
+    """How far before a minute the bars of whom no training has seen look back, as live scoring does it (`flows.foretold`)."""
+    known = candidate.scales.filter(pl.col(COUNT) > 0).get_column(ENTITY).unique().implode()
+    return pl.when(~pl.col(ENTITY).is_in(known)).then(pl.lit(MEMORY)).otherwise(pl.lit(timedelta(0)))
+
+
+def _cut(told: Weeks, *, parts: pl.DataFrame, since: datetime, until: datetime) -> pl.DataFrame:
+    """As `flows.recalibrate` calibrates: on all days after the training's, as many as the contract has calibrated and tested on."""
+    split = told.contract.split
+    gap = told.contract.windows.time_steps * told.contract.time.cadence
+    share = split.calibrate_share + split.test_share
+    begin = max(parts["calibrate_start"].max(), since - (since - BEGIN) * share)  # type: ignore[type-var]  # instants
+    bounds = {
+        START: BEGIN,
+        "train_end": begin - gap,
+        "calibrate_start": begin,
+        "calibrate_end": since - gap,
+        "test_start": since,
+        END: until,
+    }
+    here = told.telemetry.until(until).entities.select(ENTITY)
+    return here.with_columns(pl.lit(at, dtype=TIME).alias(name) for name, at in bounds.items())
+
+
+def _opened(told: Weeks, *, folder: Path) -> pl.DataFrame:
+    """INCIDENTS of all scores that were left."""
+    policy, seconds = told.contract.thresholds, told.contract.time.cadence_seconds
+    files = sorted((folder / "scores").glob("*.parquet"))
+    if not files:
+        return pl.DataFrame(schema=dict(INCIDENTS))
+    scores = pl.scan_parquet(files)
+    until = scores.select(pl.col(AT).max() + told.contract.time.cadence).collect().item()
+    found = [
+        open_incidents(own, policy=policy, cadence_seconds=seconds, until=until, departed_days=told.contract.newcomer.departed_days)
+        for own in (scores.filter(pl.col(ENTITY) == entity).collect() for entity in told.telemetry.entities[ENTITY])
+        if own.height
+    ]
+    return pl.concat(found)
 
 
 def minutes(told: Weeks, *, folder: Path) -> pl.DataFrame:
