@@ -5,11 +5,10 @@ learned as they come, by minutes before alone:
 
     log times = w * log(own quantile / usual quantile), w = n / (n + n0), n own minutes of the last day
 
-and its z are divided by that, and by how little is known of it: exp(1.64 * sqrt(sd^2 * (1 - w) + sd'^2 * (1 - w'))), the upper 95 %
-bound of a lognormal belief that narrows as minutes come (conjugate normal on the logarithm; Gelman et al., Bayesian Data Analysis, 3rd
-ed., sec. 2.5). What an entity is at hours that it was not seen at is learned more slowly than what it is now: w' = n / (n + n0'), n0' a
-day. It is believed only that its z are larger than the others': calm may be the night's. No number rests on more than the `MEMORY` before
-it, so that live scoring, which looks back as far, tells the same.
+and its z are divided by that, and by how little is known of it: exp(1.64 * sd * sqrt(1 - w)), the upper 95 % bound of a lognormal belief
+that narrows as minutes come (conjugate normal on the logarithm; Gelman et al., Bayesian Data Analysis, 3rd ed., sec. 2.5). It is believed
+only that its z are larger than the others': calm may be the night's. No number rests on more than the `MEMORY` before it, so that live
+scoring, which looks back as far, tells the same.
 """
 
 from collections.abc import Iterable
@@ -26,11 +25,8 @@ EQUAL_MINUTES: Final = 15.0
 """n0: so many own minutes weigh as much as all that is lent."""
 DIFFER: Final = 0.5
 """Standard deviation of the logarithm of how many times the others' z those of newcomers are."""
-DIFFER_BY_HOUR: Final = 0.2
-"""The same of how many times those of an hour that was not seen yet are those of the hours that were."""
 SURE: Final = 1.64
 MEMORY: Final = timedelta(days=1)
-DAY_MINUTES: Final = 24 * 60.0
 _OWN: Final = "__own__"
 _MINUTES: Final = "__minutes__"
 _ROW: Final = "__row__"
@@ -70,6 +66,6 @@ def grown(z: pl.DataFrame, *, cadence_seconds: int = 60) -> pl.DataFrame:
 
 def _times() -> pl.Expr:
     """How many times the others' z."""
-    now, hours = (1 - believed(pl.col(_MINUTES), equal=equal) for equal in (EQUAL_MINUTES, DAY_MINUTES))
+    weight = believed(pl.col(_MINUTES), equal=EQUAL_MINUTES)
     larger = (pl.col(_OWN) / NORMAL_SCALE_QUANTILE).clip(lower_bound=1.0).log().fill_null(0.0)
-    return ((1 - now) * larger + SURE * (DIFFER**2 * now + DIFFER_BY_HOUR**2 * hours).sqrt()).exp()
+    return (weight * larger + SURE * DIFFER * (1 - weight).sqrt()).exp()

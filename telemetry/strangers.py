@@ -12,12 +12,17 @@ in the same minutes, and of the cohort's median scale M, S; k = S / M:
 which are posterior means under a prior that counts for so many minutes (Gelman et al., Bayesian Data Analysis, 3rd ed., sec. 3.3). Which
 parameters are sizes is told by the others: those whose deviations differ less when divided by their means. As all sums end with the minute
 that is scaled, nothing that comes later matters. What repeats itself teaches nothing and keeps its scale, so that it still repeats itself.
+
+What a stranger is at hours of the week that it was not seen at is less sure than what it is now: with u, the share of the week that was not
+seen, what its errors are told in is larger by exp(1.64 * d * sqrt(u)), the upper 95 % bound of a lognormal belief. On the other hand s
+holds the growth of its first days, too, which no forecast misses: it is smaller by `CALM`^(1 - u). Whose errors are larger than that after
+all is believed by its own bars (`serving.lending`), which only ever take a stranger for less calm.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -27,7 +32,7 @@ from telemetry.calendars import key_values
 from telemetry.contract import Contract
 from telemetry.panel import Panel, Part
 from telemetry.scaling import FLOOR_OF_COHORT, matrices
-from telemetry.schema import ACTUAL, AT, COUNT, ENTITY, FORECAST, PERSISTENCE, SIGMA, TARGET
+from telemetry.schema import ACTUAL, AT, COUNT, ENTITY, FORECAST, JOINT, PERSISTENCE, SIGMA, TARGET
 
 Floats = NDArray[np.float64]
 HOURS: Final = 168
@@ -43,6 +48,11 @@ LEAST_USUAL: Final = 0.05
 """u is no less: in nights when the cohort rests a stranger may be awake."""
 SPREAD_MINUTES: Final = 720.0
 """n1: the spread of half a day is as good as what follows from the size."""
+DIFFER_BY_HOUR: Final = 0.2
+"""d: standard deviation of the logarithm of how many times as large errors are at hours that were not seen as at those that were."""
+SURE: Final = 1.64
+CALM: Final = 0.6
+"""How many times as large the errors of the calm are, of those who were seen for a week."""
 LENDERS: Final = 256
 """Of more entities than these the tides are not kept: medians are not told better by them."""
 LEAST_RESIDUAL: Final = 0.05
@@ -77,6 +87,7 @@ class Lent:
         cadence_seconds: of the steps.
         times: f64[S, T, K] and
         beyond: f64[S, T, K].
+        unsure: f64[S, T], how many of its deviations an error is told in.
     """
 
     entities: tuple[str, ...]
@@ -85,20 +96,23 @@ class Lent:
     cadence_seconds: int
     times: Floats
     beyond: Floats
+    unsure: Floats
 
     def restored(self, rows: pl.DataFrame) -> pl.DataFrame:
         """FORECASTS of a likened panel with values, forecasts and SIGMA as the entities would tell them; those of others as they are."""
         step = (pl.col(AT).dt.epoch("us") - self.start_us) // (self.cadence_seconds * 1_000_000)
-        place = rows.select(_index(ENTITY, self.entities).alias("e"), _index(TARGET, self.targets).alias("k"), step.alias("t")).to_numpy()
-        e, k, t = place.T
+        target = _index(TARGET, (*self.targets, JOINT))
+        e, k, t = rows.select(_index(ENTITY, self.entities).alias("e"), target.alias("k"), step.alias("t")).to_numpy().T
         known = (e >= 0) & (k >= 0)
         if not known.any():
             return rows
-        times, beyond = np.ones(len(rows)), np.zeros(len(rows))
-        times[known], beyond[known] = (array[e[known], t[known], k[known]] for array in (self.times, self.beyond))
-        by, more = pl.Series(times), pl.Series(beyond)
+        of = known & (k < len(self.targets))
+        times, beyond, unsure = np.ones(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
+        times[of], beyond[of] = (array[e[of], t[of], k[of]] for array in (self.times, self.beyond))
+        unsure[known] = self.unsure[e[known], t[known]]
+        by, more, sigma = pl.Series(times), pl.Series(beyond), pl.Series(times * unsure)
         told = [(pl.col(name).cast(pl.Float64) * by + more).cast(pl.Float32).alias(name) for name in (ACTUAL, FORECAST, PERSISTENCE)]
-        return rows.with_columns(*told, (pl.col(SIGMA).cast(pl.Float64) * by).cast(pl.Float32).alias(SIGMA))
+        return rows.with_columns(*told, (pl.col(SIGMA).cast(pl.Float64) * sigma).cast(pl.Float32).alias(SIGMA))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,7 +171,7 @@ def liken(
     cohorts = _cohorts((*panel.entities, *order), contract=contract)
     values, targets = np.array(panel.values), list(panel.targets)
     shape = (len(strangers), panel.steps, len(targets))
-    times, beyond = np.ones(shape), np.zeros(shape)
+    times, beyond, unsure = np.ones(shape), np.zeros(shape), np.ones(shape[:2])
     common = {
         cohort: _common(scales, tides=tides, cohorts=cohorts, cohort=cohort, names=panel.parameters) for cohort in set(cohorts.values())
     }
@@ -166,14 +180,17 @@ def liken(
         e = panel.entities.index(name)
         told = np.where(panel.observed[e], panel.values[e] * sd[e] + mean[e], np.nan)
         at, before = _past(past, entity=name, names=panel.parameters)
-        m, s = _followed(np.concatenate([before, told]), seconds=np.concatenate([at, seconds]), common=common[cohorts[name]])
-        m, s = m[len(at) :], s[len(at) :]
+        every, instants = np.concatenate([before, told]), np.concatenate([at, seconds])
+        m, s = (array[len(at) :] for array in _followed(every, seconds=instants, common=common[cohorts[name]]))
+        rows = _so_far(np.isfinite(every).any(axis=1, keepdims=True), seconds=instants)[len(at) :, 0]
+        unseen = np.clip(1 - rows * panel.cadence_seconds / REACH.total_seconds(), 0, 1)
+        unsure[row] = np.exp(SURE * DIFFER_BY_HOUR * np.sqrt(unseen)) * CALM ** (1 - unseen)
         values[e] = np.where(panel.observed[e], (told - m) / s, 0)
         times[row] = (s / sd[e])[:, targets]
         beyond[row] = (m - mean[e] * s / sd[e])[:, targets]
     lent = Lent(
         entities=tuple(strangers), targets=panel.target_names, start_us=panel.start_us, cadence_seconds=panel.cadence_seconds,
-        times=times, beyond=beyond,
+        times=times, beyond=beyond, unsure=unsure,
     )  # fmt: skip
     return replace(panel, values=values), lent
 
@@ -182,11 +199,9 @@ def _followed(values: Floats, *, seconds: NDArray[np.int64], common: _Common) ->
     """Mean and deviation f64[T, P] of every step, told of it and of those before; values: f64[T, P], NaN where not observed."""
     seen = np.isfinite(values) & _anew(values)
     tide = _at(common.tide, seconds=seconds)
-    start = np.searchsorted(seconds, seconds - int(REACH.total_seconds()), side="right")
 
     def so_far(what: Floats) -> Floats:
-        total = np.cumsum(np.where(seen, what, 0.0), axis=0)
-        return np.asarray(total - np.where(start[:, None] > 0, total[np.maximum(start - 1, 0)], 0.0))
+        return _so_far(np.where(seen, what, 0.0), seconds=seconds)
 
     value = np.where(seen, values, 0.0)
     count, total, usual = so_far(np.ones_like(value)), so_far(value), so_far(np.maximum(1 + common.ratio * tide, LEAST_USUAL))
@@ -203,6 +218,13 @@ def _followed(values: Floats, *, seconds: NDArray[np.int64], common: _Common) ->
     kept = np.maximum.accumulate(np.where(seen, np.arange(len(values))[:, None], 0), axis=0)
     sd = np.where(sd > 0, sd, 1.0)
     return np.take_along_axis(mean, kept, axis=0), np.take_along_axis(sd, kept, axis=0)
+
+
+def _so_far(what: NDArray[Any], *, seconds: NDArray[np.int64]) -> Floats:  # Any: numbers or flags
+    """f64[T, P]: sums over the REACH that ends with each step."""
+    start = np.searchsorted(seconds, seconds - int(REACH.total_seconds()), side="right")
+    total = np.cumsum(what, axis=0, dtype=np.float64)
+    return np.asarray(total - np.where(start[:, None] > 0, total[np.maximum(start - 1, 0)], 0.0))
 
 
 def _anew(values: Floats) -> NDArray[np.bool_]:

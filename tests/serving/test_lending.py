@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving.lending import DAY_MINUTES, DIFFER, DIFFER_BY_HOUR, MEMORY, SURE, grown
+from serving.lending import DIFFER, EQUAL_MINUTES, MEMORY, SURE, grown
 from serving.surprise import Z
 from telemetry.schema import AT, COUNT, ENTITY, LABEL, TARGET, TIME
 
@@ -37,7 +37,7 @@ def test_who_has_its_own_thresholds_is_judged_by_them() -> None:
 
 
 def test_the_first_minute_is_judged_by_what_is_lent_and_by_how_little_is_known() -> None:
-    assert divided_by(z_of(5.0, minutes=10))[0] == pytest.approx(np.exp(SURE * np.hypot(DIFFER, DIFFER_BY_HOUR)))
+    assert divided_by(z_of(5.0, minutes=10))[0] == pytest.approx(np.exp(SURE * DIFFER))
 
 
 def test_after_hours_of_its_own_a_newcomer_is_judged_by_them() -> None:
@@ -50,10 +50,10 @@ def test_a_calm_newcomer_is_believed_to_be_no_calmer_than_the_others() -> None:
     assert (divided_by(z_of(0.1, minutes=3000)) >= 1.0).all()
 
 
-def test_after_an_hour_most_of_what_is_not_known_is_how_it_is_at_other_hours() -> None:
+def test_what_is_not_known_narrows_as_minutes_come() -> None:
     found = divided_by(z_of(0.1, minutes=1500))
-    assert found[60] == pytest.approx(np.exp(SURE * np.sqrt(DIFFER**2 * 15 / 75 + DIFFER_BY_HOUR**2 * DAY_MINUTES / (DAY_MINUTES + 60))))
-    assert found[-1] == pytest.approx(np.exp(SURE * DIFFER_BY_HOUR * np.sqrt(0.5)), rel=0.05)
+    assert found[45] == pytest.approx(np.exp(SURE * DIFFER * np.sqrt(EQUAL_MINUTES / (EQUAL_MINUTES + 45))))
+    assert found[-1] < 1.1
 
 
 @pytest.mark.parametrize("begin", [0, 700])
@@ -72,7 +72,7 @@ def test_only_minutes_before_count() -> None:
 
 
 def test_labelled_minutes_teach_nothing() -> None:
-    assert divided_by(z_of(5.0, minutes=200, label=True)) == pytest.approx(np.exp(SURE * np.hypot(DIFFER, DIFFER_BY_HOUR)))
+    assert divided_by(z_of(5.0, minutes=200, label=True)) == pytest.approx(np.exp(SURE * DIFFER))
 
 
 def test_a_short_outage_is_not_taken_for_normal() -> None:

@@ -10,7 +10,7 @@ import pytest
 from telemetry import contract as contracts
 from telemetry.panel import CALENDAR, Panel, Part
 from telemetry.schema import ACTUAL, AT, ENTITY, FORECAST, FORECASTS, LEAD, PERSISTENCE, SCALES, SIGMA, TARGET, TIME
-from telemetry.strangers import HOURS, Lent, Tides, learn, liken
+from telemetry.strangers import CALM, DIFFER_BY_HOUR, HOURS, SURE, Lent, Tides, learn, liken
 
 CONTRACT = contracts.parse(
     {
@@ -195,11 +195,24 @@ def test_forecasts_are_told_in_its_own_unit_again() -> None:
     found = lent.restored(rows)
     assert found[ACTUAL].to_numpy() == pytest.approx(told[:, 0], rel=1e-4)
     z = (found[ACTUAL] - found[FORECAST]) / found[SIGMA]
-    assert z.to_numpy() == pytest.approx(values[:, 0], abs=1e-3)
+    assert z.to_numpy() * lent.unsure[0] == pytest.approx(values[:, 0], abs=1e-3)
     others = rows.with_columns(pl.lit("a/eu").alias(ENTITY))
     assert lent.restored(others).equals(others)
     joint = rows.with_columns(pl.lit("joint").alias(TARGET))
-    assert lent.restored(joint)[ACTUAL].to_numpy() == pytest.approx(scaled, rel=1e-6)
+    whole = lent.restored(joint)
+    assert whole[ACTUAL].to_numpy() == pytest.approx(scaled, rel=1e-6)
+    assert whole[SIGMA].to_numpy() == pytest.approx(275 * lent.unsure[0], rel=1e-6)
+    assert lent.restored(rows.with_columns(pl.lit("standstill").alias(TARGET)))[SIGMA].to_list() == [275.0] * 100
+
+
+def test_it_is_less_sure_of_hours_that_were_not_seen() -> None:
+    seen = np.ones((8 * DAY, 2), dtype=np.bool_)
+    seen[DAY : 2 * DAY] = False
+    _, lent = likened(panel_of(readings(77.0, steps=8 * DAY), seen=seen))
+    assert lent.unsure[0, 0] == pytest.approx(np.exp(SURE * DIFFER_BY_HOUR), rel=1e-3)
+    assert (np.diff(lent.unsure[0, :DAY]) < 0).all()
+    assert lent.unsure[0, 2 * DAY - 1] == lent.unsure[0, DAY - 1]
+    assert lent.unsure[0, -1] == pytest.approx(np.exp(SURE * DIFFER_BY_HOUR * np.sqrt(1 / 7)) * CALM ** (6 / 7), rel=1e-3)
 
 
 def test_tides_are_learned_hour_by_hour_of_what_is_not_hidden() -> None:
