@@ -134,7 +134,7 @@ def _of(
     fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
     tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
     rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=scales, start=start, views=job.release.views)
-    rows = rows if likened is None else likened.restored(rows)
+    rows = rows if likened is None else likened.judged_by(job.release.thresholds).restored(rows)
     return rows, _judged(job, rows=rows, blind=_blind(told.came, believed=told.believed, names=job.learned.names))
 
 

@@ -157,7 +157,7 @@ def try_out(
         views = replace(views, standstill=still, tides=tides)
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
     told = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
-    rows = told if lent is None else map(lent.restored, told)
+    rows = told if lent is None else map(lent.judged_by(thresholds).restored, told)
     incidents, ranks = judged(rows, thresholds=thresholds, panel=panel, contract=contract, into=into)
     if worked_on is not None:
         incidents = silences(incidents, told=worked_on, policy=policy, cadence=contract.time.cadence)

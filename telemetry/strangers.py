@@ -98,6 +98,12 @@ class Lent:
     beyond: Floats
     unsure: Floats
 
+    def judged_by(self, thresholds: pl.DataFrame) -> "Lent":
+        """The same, for THRESHOLDS: who has its own has learned how large its errors are, and is told in its deviations as they are."""
+        own = set(thresholds.filter(pl.col(COUNT) > 0).get_column(ENTITY).unique().to_list())
+        learned = np.array([name in own for name in self.entities])
+        return replace(self, unsure=np.where(learned[:, None], 1.0, self.unsure))
+
     def restored(self, rows: pl.DataFrame) -> pl.DataFrame:
         """FORECASTS of a likened panel with values, forecasts and SIGMA as the entities would tell them; those of others as they are."""
         step = (pl.col(AT).dt.epoch("us") - self.start_us) // (self.cadence_seconds * 1_000_000)

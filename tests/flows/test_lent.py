@@ -52,7 +52,9 @@ def test_a_stranger_is_told_live_as_it_is_in_one_go(tmp_path: Path, portions: tu
     panel, lent = liken(panel, scales=release.scales, tides=release.views.tides, contract=contract)
     assert lent is not None
     ahead = forecasts_of(released(release), panel=panel)
-    rows = lent.restored(tell(panel, ahead, leads=(1, 3), scales=release.scales, start=0, views=release.views))
+    rows = lent.judged_by(release.thresholds).restored(
+        tell(panel, ahead, leads=(1, 3), scales=release.scales, start=0, views=release.views)
+    )
     whole = score(rows, thresholds=release.thresholds, release=release.id, cadence_seconds=900).scores
     both = found.join(whole, on=[ENTITY, AT, TARGET], suffix="_whole").filter(pl.col(SURPRISE).is_not_null())
     assert both.height > 2 * 0.9 * (STEPS - ARRIVES)

@@ -9,7 +9,23 @@ import pytest
 
 from telemetry import contract as contracts
 from telemetry.panel import CALENDAR, Panel, Part
-from telemetry.schema import ACTUAL, AT, ENTITY, FORECAST, FORECASTS, LEAD, PERSISTENCE, SCALES, SIGMA, TARGET, TIME
+from telemetry.schema import (
+    ACTUAL,
+    AT,
+    COUNT,
+    ENTITY,
+    FORECAST,
+    FORECASTS,
+    LEAD,
+    PERSISTENCE,
+    SCALES,
+    SD,
+    SIGMA,
+    TARGET,
+    THRESHOLD,
+    THRESHOLDS,
+    TIME,
+)
 from telemetry.strangers import CALM, DIFFER_BY_HOUR, HOURS, SURE, Lent, Tides, learn, liken
 
 CONTRACT = contracts.parse(
@@ -213,6 +229,14 @@ def test_it_is_less_sure_of_hours_that_were_not_seen() -> None:
     assert (np.diff(lent.unsure[0, :DAY]) < 0).all()
     assert lent.unsure[0, 2 * DAY - 1] == lent.unsure[0, DAY - 1]
     assert lent.unsure[0, -1] == pytest.approx(np.exp(SURE * DIFFER_BY_HOUR * np.sqrt(1 / 7)) * CALM ** (6 / 7), rel=1e-3)
+
+
+def test_who_has_learned_how_large_its_errors_are_is_told_in_deviations_as_such() -> None:
+    _, lent = likened(panel_of(readings(77.0, steps=100)))
+    row = {ENTITY: ["new/eu"], TARGET: ["queries"], LEAD: [1], SD: [1.0], THRESHOLD: [4.0]}
+    for count in (0, 1440):
+        thresholds = pl.DataFrame(row | {COUNT: [count]}, schema=THRESHOLDS)
+        assert (lent.judged_by(thresholds).unsure == 1).all() == (count > 0)
 
 
 def test_tides_are_learned_hour_by_hour_of_what_is_not_hidden() -> None:

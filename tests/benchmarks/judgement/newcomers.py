@@ -9,6 +9,9 @@ An age (whole minutes since the entity's first row) is trustworthy when, without
                            positions and queries are gone, five times as many queries fail, and they are three times as slow
 
 and the same holds for every later age that is looked at. The first such age is the entity's; none where the last age is not trustworthy.
+
+What is looked at is what live scoring would tell: the entity is no part of the training, its scales are told of its own minutes before each
+minute (`telemetry.strangers`, by `try_out` as by `flows.foretold`), its bars are lent, and a copy with the fault knows no other past.
 """
 
 from dataclasses import dataclass
