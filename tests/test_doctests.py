@@ -16,7 +16,12 @@ EXAMPLES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+def quick_or_slow(name: str) -> object:
+    """A benchmark imports everything that there is, Great Expectations and the flows too."""
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith("tests.benchmarks.") else name
+
+
+@pytest.mark.parametrize("name", map(quick_or_slow, EXAMPLES))
 def test_the_examples_are_true(name: str) -> None:
     told = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert told.attempted > 0
