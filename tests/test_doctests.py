@@ -21,7 +21,7 @@ def quick_or_slow(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.slow) if name.startswith("tests.benchmarks.") else name
 
 
-@pytest.mark.parametrize("name", map(quick_or_slow, EXAMPLES))
+@pytest.mark.parametrize("name", [quick_or_slow(name) for name in EXAMPLES])
 def test_the_examples_are_true(name: str) -> None:
     told = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert told.attempted > 0
