@@ -71,19 +71,22 @@ def learn(panel: Panel, *, context: int) -> Standstill:
     """What the entities of a panel have shown.
 
     Args:
-        panel: its steps of the train and calibrate parts count, newcomers' too, but for what is hidden.
+        panel: its steps of the train and calibrate parts count, newcomers' too, but for what is hidden, or stands still as
+            what is hidden does.
         context: how many steps before a minute whoever scores it is sure to see. Of hardly more than LEAST_STEPS none is told.
     """
     gap = min(GAP_STEPS, context // 4)
     longest = context - gap
-    shows = ((panel.part == Part.TRAIN) | (panel.part == Part.CALIBRATE)) & ~panel.hidden
+    within, hidden = (panel.part == Part.TRAIN) | (panel.part == Part.CALIBRATE), panel.hidden
     bars = np.zeros((len(panel.entities), len(panel.targets) + 1), dtype=np.float32)
-    for entity, shown in enumerate(shows):
+    for entity, shown in enumerate(within):
         observed = panel.observed[entity] & shown[:, None]
-        run = runs(panel.values[entity], observed=observed, targets=panel.targets, gap=gap, longest=panel.steps)
-        count = np.append(observed[:, list(panel.targets)].sum(axis=0), observed.any(axis=1).sum())
-        is_rare = (run > 0).sum(axis=0) <= RARE * count
-        bars[entity] = np.where(is_rare, np.maximum(MARGIN * run.max(axis=0), LEAST_STEPS), np.inf)
+        since, there = _blocks(panel.values[entity], observed=observed, targets=panel.targets, gap=gap)
+        run, there = _counted(since, there=there), there & ~hidden[entity][:, None]
+        is_rare = ((run > 0) & there).sum(axis=0) <= RARE * there.sum(axis=0)
+        most = np.where(there & ~_touched(since, hidden=hidden[entity]), run, 0).max(axis=0, initial=0)
+        bars[entity] = np.where(is_rare, np.maximum(MARGIN * most, LEAST_STEPS), np.inf)
+    shows = within & ~hidden
     week = (shows & panel.observed.any(axis=2)).sum(axis=1) * panel.cadence_seconds >= WEEK_SECONDS
     common = bars[week if week.any() else slice(None)].max(axis=0, initial=LEAST_STEPS)
     every = np.append(np.where(week[:, None], bars, np.maximum(bars, common)), common[None], axis=0)
@@ -97,13 +100,31 @@ def runs(values: Floats, *, observed: Bools, targets: Sequence[int], gap: int, l
     >>> runs(values, observed=np.array([[True, True, False, True, True]]).T, targets=(0,), gap=60, longest=99)[:, 0].tolist()
     [0, 1, 0, 2, 0]
     """
+    since, there = _blocks(values, observed=observed, targets=targets, gap=gap)
+    stands = there & (np.arange(len(values))[:, None] - since < longest)
+    return np.where(stands, _counted(since, there=there), 0)
+
+
+def _blocks(values: Floats, *, observed: Bools, targets: Sequence[int], gap: int) -> tuple[NDArray[np.int64], Bools]:
+    """i64[T, K + 1] and bool[T, K + 1], of each target and of the whole: since which step it stands, and whether it is observed."""
     begun = np.stack([_begun(values[:, p], observed=observed[:, p], gap=gap) for p in range(values.shape[1])], axis=1)
     chosen = list(targets)
-    of = np.concatenate([begun[:, chosen], begun.max(axis=1, keepdims=True)], axis=1)
-    there = np.concatenate([observed[:, chosen], observed.any(axis=1, keepdims=True)], axis=1)
+    since = np.concatenate([begun[:, chosen], begun.max(axis=1, keepdims=True)], axis=1)
+    return since, np.concatenate([observed[:, chosen], observed.any(axis=1, keepdims=True)], axis=1)
+
+
+def _counted(since: NDArray[np.int64], *, there: Bools) -> NDArray[np.int64]:
+    """i64[T, K + 1]: the run at every step that is observed."""
     count = np.cumsum(there, axis=0)
-    stands = there & (np.arange(len(values))[:, None] - of < longest)
-    return np.where(stands, count - np.take_along_axis(count, of, axis=0), 0)
+    return np.where(there, count - np.take_along_axis(count, since, axis=0), 0)
+
+
+def _touched(since: NDArray[np.int64], *, hidden: Bools) -> Bools:
+    """bool[T, K + 1]: whether what has stood since then is hidden at any step. An incident that was told begins some steps after its cause,
+    and those steps would teach that standing still so long is normal."""
+    begun = np.zeros(since.shape, dtype=np.bool_)
+    begun[since[hidden], np.arange(since.shape[1])] = True
+    return np.take_along_axis(begun, since, axis=0)
 
 
 def _begun(values: Floats, *, observed: Bools, gap: int) -> NDArray[np.int64]:

@@ -127,6 +127,15 @@ def test_what_is_hidden_or_of_another_part_teaches_nothing(hide: str) -> None:
     assert (learn(panel, context=400).bars > LEAST_STEPS).all()
 
 
+@pytest.mark.parametrize(("first", "behind"), [(111, 131), (100, 111), (115, 116)])
+def test_a_standstill_that_is_hidden_in_part_teaches_nothing_at_all(first: int, behind: int) -> None:
+    values = restless(WEEK)
+    values[0, 100:131] = 5.0  # told as an incident from its eleventh repeat on
+    panel = panel_of(values)
+    panel.unconfirmed[0, first:behind] = True
+    assert (learn(panel, context=400).bars == LEAST_STEPS).all()
+
+
 def test_who_has_shown_less_than_a_week_is_held_to_the_highest_bars_of_the_others_too_and_a_stranger_to_those() -> None:
     values = restless(WEEK + 10, entities=3)
     values[0, 50:71, 0] = 5.0
