@@ -104,9 +104,7 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
     panel = panels.load(work(folder) / "panel")
     candidate = candidate_of(folder)
     seen = try_out(candidate, panel=panel, contract=declared, into=work(folder) / "candidate", worked_on=maintained(folder))
-    seen.thresholds.write_parquet(work(folder) / "thresholds.parquet")
-    if seen.views is not None:
-        (work(folder) / VIEWS_FILE).write_bytes(seen.views.to_bytes())
+    leave_bars(seen, folder=folder)
     measured = _over_test(work(folder) / "candidate", contract=declared, oracle=oracle)
     known = labels_of(lake)
     labels = _labels_in_test(known, folder=folder)
@@ -140,6 +138,13 @@ def judge(*, contract: str, folder: str, oracle: str | None) -> Judged:
     )
     _leave(measured, matched=matched, thresholds=seen.thresholds, contract=declared, folder=folder)
     return judged
+
+
+def leave_bars(seen: Seen, *, folder: str) -> None:
+    """What a release judges by, where `flows.publish` finds it."""
+    seen.thresholds.write_parquet(work(folder) / "thresholds.parquet")
+    if seen.views is not None:
+        (work(folder) / VIEWS_FILE).write_bytes(seen.views.to_bytes())
 
 
 def _over_test(measured: Path, *, contract: Contract, oracle: str | None) -> Measured:

@@ -95,7 +95,7 @@ def candidate_of(folder: str) -> Candidate:
 
 
 def training_of(folder: str) -> dict[str, Any]:  # Any: plain JSON
-    """What `flows.train` wrote down of this run's training: network, training, entities, learned_until."""
+    """What `flows.train` wrote down of this run's training: network, training, entities, learned_until, chosen_until."""
     told: dict[str, Any] = json.loads((work(folder) / "training.json").read_text(encoding="utf-8"))
     return told
 

@@ -139,6 +139,7 @@ def _composed(declared: Contract, *, folder: str) -> Release:
             "training": record["training"],
             "contract_digest": declared.digest,
             "learned_until": record["learned_until"],
+            "chosen_until": record["chosen_until"],
             "calibrated_until": str(pl.read_parquet(work(folder) / "parts.parquet")["calibrate_end"].max()),
             "versions": versions(),
         }

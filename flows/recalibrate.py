@@ -1,13 +1,18 @@
 """Recalibrate: thresholds anew on the latest telemetry, with the champion's weights and scales, through the same gate."""
 
 import json
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+import numpy as np
+import polars as pl
 from prefect import flow, task
 
 from flows.check import check_stage, quality_facts
-from flows.judge import judge_stage
+from flows.judge import judge_stage, leave_bars
 from flows.lakes import lake_of
+from flows.parallel_test import candidate_of, try_out
 from flows.prepare import prepare_stage, work
 from flows.publish import publish_stage
 from flows.reporting import closing
@@ -17,8 +22,11 @@ from flows.settings import Settings
 from serving import ledger
 from serving.release import load, save_weights
 from telemetry import contract as contracts
+from telemetry import panel as panels
 from telemetry.contract import Contract
 from telemetry.errors import ReleaseError
+from telemetry.panel import Panel, Part
+from telemetry.schema import END
 from validation import verdict
 from validation.findings import DataCheckFailed
 
@@ -45,6 +53,7 @@ def take_champion(*, contract: str, folder: str) -> str:
     release.scales.write_parquet(place / "champion_scales.parquet")
     facts = release.manifest
     record = {name: facts[name] for name in ("training", "entities", "learned_until")} | {"network": release.network}
+    record["chosen_until"] = facts.get("chosen_until", facts["calibrated_until"])
     (place / "training.json").write_text(json.dumps(record), encoding="utf-8")
     return release.id
 
@@ -53,6 +62,35 @@ def _inputs(contract: Contract) -> tuple[Any, ...]:  # Any: sections and names, 
     """What weights cannot do without. Zones, and facts of further customers, may be declared since."""
     told = contract.attributes
     return contract.names, contract.targets, contract.leads, contract.calendar.has_holidays, told.one_hot, tuple(told.facts)
+
+
+@task(name="calibrate on latest days", **ONCE)
+def calibrate_on_latest(*, contract: str, folder: str) -> datetime:
+    """Set the thresholds once more, now on all days that the weights have not learned from; until when these are.
+
+    The parallel test judges thresholds of the days before it, of which they know nothing. What goes in force is made in the same way, of
+    those days and of the test's: the newest tell best how the telemetry is now.
+    """
+    declared = contracts.load(Settings().contract_path(contract))
+    gap = declared.windows.time_steps
+    panel = panels.load(work(folder) / "panel")
+    seen = try_out(candidate_of(folder), panel=latest(panel, gap=gap), contract=declared, into=work(folder) / "latest")
+    parts = pl.read_parquet(work(folder) / "parts.parquet")
+    until = pl.col(END) - gap * declared.time.cadence
+    parts.with_columns(until.alias("calibrate_end"), until.alias("test_start")).write_parquet(work(folder) / "parts.parquet")
+    leave_bars(seen, folder=folder)
+    return datetime.fromisoformat(str(parts.select(until.max()).item()))
+
+
+def latest(panel: Panel, *, gap: int) -> Panel:
+    """A panel whose calibrate part goes on to the last step but `gap` of each entity's test part; nothing is left to test on."""
+    calibrates, tests = panel.part == Part.CALIBRATE, panel.part == Part.TEST
+    since = np.maximum.accumulate(calibrates, axis=1)
+    end = panel.steps - np.argmax(tests[:, ::-1], axis=1)
+    early = np.arange(panel.steps) < (end - gap)[:, None]
+    learns = since & early & (panel.part != Part.ABSENT) & tests.any(axis=1)[:, None]
+    part = np.where(learns | calibrates, Part.CALIBRATE, np.where(tests, Part.GAP, panel.part))
+    return replace(panel, part=part.astype(panel.part.dtype))
 
 
 def champion_stage(run: Run, *, contract: str) -> str:
@@ -82,6 +120,9 @@ def recalibrate(contract: str = "fleet") -> dict[str, Any]:  # Any: plain JSON
         summary.update(quality_facts(report))
         prepared = prepare_stage(run, contract=contract, scales=str(work(run.folder) / "champion_scales.parquet"))
         judged = judge_stage(run, contract=contract)
+        with run.stage("calibrate") as stage:
+            until = calibrate_on_latest(contract=contract, folder=str(run.folder))
+            stage.note = f"thresholds of all days that the weights have not learned from, until {until:%Y-%m-%d %H:%M} UTC"
         published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed, reason="recalibrate")
         summary.update(prepared.facts() | judged.facts() | published.facts())
         summary["sentence"] = f"{published.sentence} {verdict.left_out(report.findings)}".strip()

@@ -102,15 +102,15 @@ def carried_over(
 
 def _seen_too_much(release: Release, *, parts: pl.DataFrame) -> str | None:
     """Where entities have spans of their own, the earliest end counts: the release tells only the latest of all."""
-    told = ("learned_until", "calibrated_until")
-    if not all(release.manifest.get(name) for name in told):
+    told = release.manifest.get("learned_until"), release.manifest.get("chosen_until") or release.manifest.get("calibrated_until")
+    if not all(told):
         return "does not tell until when it has learned"
-    learned, calibrated = (_instant(release.manifest[name]) for name in told)
+    learned, chosen = (_instant(each) for each in told)
     train_end, test_start = (_instant(parts[name].min()) for name in ("train_end", "test_start"))
     if learned > train_end:
         return f"learned until {learned:%Y-%m-%d %H:%M}, later than the new training's end at {train_end:%Y-%m-%d %H:%M}"
-    if calibrated > test_start:
-        return f"was calibrated until {calibrated:%Y-%m-%d %H:%M}, into the new test that begins at {test_start:%Y-%m-%d %H:%M}"
+    if chosen > test_start:
+        return f"was chosen by what came until {chosen:%Y-%m-%d %H:%M}, into the new test that begins at {test_start:%Y-%m-%d %H:%M}"
     return None
 
 

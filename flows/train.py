@@ -151,7 +151,7 @@ def train(*, contract: str, folder: str, changes: Changes) -> TrainedFacts:
     save_weights(trained.weights, path=work(folder) / "weights.safetensors")
     record = {"network": network.to_dict(), "training": asdict(training), "entities": panel.entities}
     record["training"] |= {"started_from": start.release} if start.release else {}  # of a fresh one nothing, as ever
-    record["learned_until"] = str(parts["train_end"].max())
+    record["learned_until"], record["chosen_until"] = (str(parts[end].max()) for end in ("train_end", "calibrate_end"))
     (work(folder) / "training.json").write_text(json.dumps(record), encoding="utf-8")
     best = min(trained.history, key=lambda epoch: epoch.validation_loss)
     return TrainedFacts(

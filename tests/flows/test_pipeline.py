@@ -1,7 +1,7 @@
 """The whole way of a small fleet against a real Prefect API: learned, gated, scored, recalibrated, rolled back, refused."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -145,6 +145,14 @@ def test_recalibrating_keeps_weights_and_scales_and_passes_the_gate(released: Re
     assert all((old.weights[name] == new.weights[name]).all() for name in old.weights)
     assert old.scales.equals(new.scales)
     assert not old.thresholds.equals(new.thresholds)
+    lake = lake_at(released.fleet)
+    last = lake.grid(contract=contracts.load(Path(released.fleet.contract))).select(pl.col(AT).max()).collect().item()
+    until, chosen = (datetime.fromisoformat(new.manifest[name]) for name in ("calibrated_until", "chosen_until"))
+    assert timedelta(0) < last - until < timedelta(days=1)  # on the latest days, and the weights are as old as they were
+    assert chosen == datetime.fromisoformat(old.manifest["chosen_until"]) < until
+    score(contract=released.fleet.contract)
+    told = lake.read("coverage", schema=COVERAGE).filter(pl.col("release") == new.id).collect().get_column(AT)
+    assert (told.min(), told.max()) == (until, last)
 
 
 def test_recalibrating_for_other_targets_than_were_learned_is_refused(released: Released, tmp_path: Path) -> None:

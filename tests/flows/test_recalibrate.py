@@ -1,0 +1,25 @@
+"""Recalibrate: which days its thresholds are of."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from flows.recalibrate import latest
+from telemetry.panel import Part
+from tests.flows.test_trust import panel_of
+
+T, G, C, E, A = Part.TRAIN, Part.GAP, Part.CALIBRATE, Part.TEST, Part.ABSENT
+
+
+def test_the_latest_days_are_calibrated_on_but_for_the_last_window() -> None:
+    parts = [[T, T, G, C, C, G, E, E, E, E], [A, T, G, C, A, G, E, E, E, A], [A, A, A, C, C, G, E, A, E, E]]
+    steps = len(parts[0])
+    made = panel_of(np.zeros((3, steps, 3)))
+    panel = replace(made, part=np.array(parts, dtype=np.uint8))
+    found = latest(panel, gap=2).part.tolist()
+    assert found == [[T, T, G, C, C, C, C, C, G, G], [A, T, G, C, A, C, C, G, G, A], [A, A, A, C, C, C, C, A, G, G]]
+
+
+def test_who_came_too_late_for_the_test_keeps_what_it_had() -> None:
+    panel = replace(panel_of(np.zeros((1, 4, 3))), part=np.array([[C, C, G, G]], dtype=np.uint8))
+    assert latest(panel, gap=1).part.tolist() == [[C, C, G, G]]
