@@ -1,6 +1,7 @@
 """Faults are injected into a copy: what is told of the telemetry itself stays as it is, and a detector that has gone blind is seen."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from flows.injected import Outcome, meet, recall, site
 from flows.lakes import labels_of, lake_of
+from flows.parallel_test import Candidate
 from flows.parallel_test import released as candidate_of
 from flows.prepare import build
 from flows.score import score
@@ -88,12 +90,15 @@ def test_a_detector_that_has_gone_blind_is_seen_and_held(released: Released, tmp
         panel, scales=release.scales, contract=contract, avoid=pl.DataFrame(schema={name: INCIDENTS[name] for name in (ENTITY, START, END)})
     )
 
-    def found(thresholds: pl.DataFrame) -> Outcome:
-        candidate = candidate_of(release)
+    seer = candidate_of(release)
+    assert seer.views is not None
+
+    def found(candidate: Candidate, thresholds: pl.DataFrame) -> Outcome:
         labels = labels_of(lake)
         return meet(candidate, at=at, panel=at.panel, thresholds=thresholds, contract=contract, labels=labels, into=tmp_path / "copy")
 
-    seeing, blind = found(release.thresholds), found(release.thresholds.with_columns(pl.col(THRESHOLD) * 1e3))
+    blinded = replace(seer, views=replace(seer.views, standstill=None))  # what falls to nothing stands still, too
+    seeing, blind = found(seer, release.thresholds), found(blinded, release.thresholds.with_columns(pl.col(THRESHOLD) * 1e3))
     assert (recall(seeing.met) or 0) > 0.6
     assert set(blind.met.filter(FOUND)[KIND]) == {SILENCE}
     lost = found_of(blind.met, champion=seeing.met).lost
