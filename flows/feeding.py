@@ -118,10 +118,15 @@ def calm(candidate: Any, forecasts: NDArray[np.float32], *, panel: Panel, contra
         return forecasts
     entities, _, leads, targets = forecasts.shape
     guard = never(entities=entities, leads=leads, targets=targets)
+    return run(candidate, panel=panel, start=0, guard=guard, known=known_to_be_off(panel, contract=contract)).forecasts
+
+
+def known_to_be_off(panel: Panel, *, contract: Contract) -> NDArray[np.bool_]:
+    """bool[E, T]: what a panel hides, but for the last window of each."""
     known, last = panel.hidden, contract.windows.time_steps
     known[:, :-last] &= known[:, last:]
     known[:, -last:] = False
-    return run(candidate, panel=panel, start=0, guard=guard, known=known).forecasts
+    return known
 
 
 def tell_accepted(fed: Fed, *, panel: Panel, start: int, since: datetime, until: datetime, contract: Contract) -> None:

@@ -12,11 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flows.check import believed, maintained
-from flows.feeding import calm, guard_of
+from flows.feeding import calm, guard_of, known_to_be_off
 from flows.feeding import run as run_guarded
 from flows.prepare import build, work
 from flows.settings import Settings
-from flows.trust import free_run, trusted
+from flows.trust import before, free_run, trusted
 from serving import ledger
 from serving.budget import Spent
 from serving.forecasts import tell_each
@@ -149,10 +149,13 @@ def try_out(
     if thresholds is None:
         quiet, calmed = replace(panel, incident=panel.hidden), calm(candidate, scaled, panel=panel, contract=contract)
         views = learn(quiet, calmed)
-        told = tell_each(quiet, calmed, leads=leads, scales=candidate.scales, start=0, part=Part.CALIBRATE, views=views)
-        found = calibrated(told, policy=policy, cadence_seconds=contract.time.cadence_seconds)
+        learns, cadence = {"leads": leads, "scales": candidate.scales, "start": 0, "part": Part.CALIBRATE}, contract.time.cadence_seconds
+        found = calibrated(tell_each(quiet, calmed, **learns, views=views), policy=policy, cadence_seconds=cadence)
+        views = views.tried(free_run(candidate, panel=panel, thresholds=found.thresholds, contract=contract))
+        as_live = guarded(candidate, calmed, panel=panel, halves=found.halves, contract=contract, views=views)
+        if as_live is not calmed:
+            found = calibrated(tell_each(quiet, as_live, **learns, views=views), policy=policy, cadence_seconds=cadence)
         thresholds, spent = found.thresholds, found.spent
-        views = views.tried(free_run(candidate, panel=panel, thresholds=thresholds, contract=contract))
         still = learn_standstill(panel, context=context(contract) // contract.time.cadence)
         views = replace(views, standstill=still, tides=tides)
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
@@ -219,6 +222,45 @@ def fed(
     start = int(test[0])
     told = run_guarded(candidate, panel=panel, start=start, guard=guard, context=context(contract) // contract.time.cadence)
     return np.concatenate([scaled[:, :start], told.forecasts], axis=1)
+
+
+def guarded(
+    candidate: Candidate,
+    calmed: NDArray[np.float32],
+    *,
+    panel: Panel,
+    halves: tuple[pl.DataFrame, pl.DataFrame],
+    contract: Contract,
+    views: Views,
+) -> NDArray[np.float32]:
+    """The forecasts f32[E, T, L, K], those of the calibrate part as they would have been made live: under a guard.
+
+    A false alarm has the network read its own forecasts, and is longer for it; thresholds are told of that. Each half of the part is
+    guarded by what the other half alone has taught, as the days to come will be by what came before them.
+
+    Args:
+        candidate: whose forecasts they are.
+        calmed: as `flows.feeding.calm` tells them; they are what is returned where nobody is fed.
+        panel: that was forecast.
+        halves: of `serving.thresholds.Calibrated`.
+        contract: when an incident opens.
+        views: which tell whose network may read its own forecasts.
+    """
+    steps = np.flatnonzero((panel.part == Part.CALIBRATE).any(axis=0))
+    if not steps.size:
+        return calmed
+    first, behind = int(steps[0]), int(steps[-1]) + 1
+    middle, known, told = (first + behind) // 2, known_to_be_off(panel, contract=contract), calmed
+    older, newer = halves
+    for thresholds, start, stop in ((newer, first, middle), (older, middle, behind)):
+        guard = trusted(guard_of(thresholds, panel=panel, leads=candidate.network.leads, contract=contract), views=views, panel=panel)
+        if guard is None or start == stop:
+            continue
+        told = calmed.copy() if told is calmed else told
+        warmed = context(contract) // contract.time.cadence
+        seen = before(panel, stop)
+        told[:, start:stop] = run_guarded(candidate, panel=seen, start=start, guard=guard, context=warmed, known=known[:, :stop]).forecasts
+    return told
 
 
 def end_of(panel: Panel) -> datetime:

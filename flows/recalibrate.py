@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ from prefect import flow, task
 from flows.check import check_stage, quality_facts
 from flows.judge import judge_stage, leave_bars
 from flows.lakes import lake_of
-from flows.parallel_test import candidate_of, try_out
+from flows.parallel_test import candidate_of, training_of, try_out
 from flows.prepare import prepare_stage, work
 from flows.publish import publish_stage
 from flows.reporting import closing
@@ -29,6 +29,9 @@ from telemetry.panel import Panel, Part
 from telemetry.schema import END
 from validation import verdict
 from validation.findings import DataCheckFailed
+
+LATEST: Final = timedelta(days=28)
+"""Days that show every hour of the week four times; what is older tells less of how the telemetry is now."""
 
 
 @task(name="take champion", **ONCE)
@@ -66,30 +69,44 @@ def _inputs(contract: Contract) -> tuple[Any, ...]:  # Any: sections and names, 
 
 @task(name="calibrate on latest days", **ONCE)
 def calibrate_on_latest(*, contract: str, folder: str) -> datetime:
-    """Set the thresholds once more, now on all days that the weights have not learned from; until when these are.
+    """Set the thresholds once more, now on the latest days that the weights have not learned from; until when these are.
 
     The parallel test judges thresholds of the days before it, of which they know nothing. What goes in force is made in the same way, of
     those days and of the test's: the newest tell best how the telemetry is now.
     """
     declared = contracts.load(Settings().contract_path(contract))
-    gap = declared.windows.time_steps
+    gap, cadence = declared.windows.time_steps, declared.time.cadence
     panel = panels.load(work(folder) / "panel")
-    seen = try_out(candidate_of(folder), panel=latest(panel, gap=gap), contract=declared, into=work(folder) / "latest")
     parts = pl.read_parquet(work(folder) / "parts.parquet")
-    until = pl.col(END) - gap * declared.time.cadence
+    since = None
+    if declared.split.by == "time":
+        learned = datetime.fromisoformat(training_of(folder)["learned_until"])
+        since = max(learned + gap * cadence, parts.select(pl.col(END).max() - LATEST).item())
+    seen = try_out(candidate_of(folder), panel=latest(panel, gap=gap, since=since), contract=declared, into=work(folder) / "latest")
+    until = pl.col(END) - gap * cadence
     parts.with_columns(until.alias("calibrate_end"), until.alias("test_start")).write_parquet(work(folder) / "parts.parquet")
     leave_bars(seen, folder=folder)
     return datetime.fromisoformat(str(parts.select(until.max()).item()))
 
 
-def latest(panel: Panel, *, gap: int) -> Panel:
-    """A panel whose calibrate part goes on to the last step but `gap` of each entity's test part; nothing is left to test on."""
+def latest(panel: Panel, *, gap: int, since: datetime | None = None) -> Panel:
+    """A panel whose calibrate part goes on to the last step but `gap` of each entity's test part; nothing is left to test on.
+
+    Args:
+        panel: with its parts.
+        gap: steps.
+        since: the first instant of the calibrate part; where it began, by default.
+    """
     calibrates, tests = panel.part == Part.CALIBRATE, panel.part == Part.TEST
-    since = np.maximum.accumulate(calibrates, axis=1)
+    steps = np.arange(panel.steps)
+    begun = np.maximum.accumulate(calibrates, axis=1)
+    if since is not None:
+        begun = np.broadcast_to(panel.start_us + steps * panel.cadence_seconds * 1_000_000 >= since.timestamp() * 1e6, calibrates.shape)
     end = panel.steps - np.argmax(tests[:, ::-1], axis=1)
-    early = np.arange(panel.steps) < (end - gap)[:, None]
-    learns = since & early & (panel.part != Part.ABSENT) & tests.any(axis=1)[:, None]
-    part = np.where(learns | calibrates, Part.CALIBRATE, np.where(tests, Part.GAP, panel.part))
+    judged = tests.any(axis=1)[:, None]
+    learns = begun & (steps < (end - gap)[:, None]) & (panel.part != Part.ABSENT) & judged
+    before = np.where(tests | (calibrates & begun), Part.GAP, np.where(calibrates, Part.TRAIN, panel.part))
+    part = np.where(learns, Part.CALIBRATE, np.where(judged, before, panel.part))
     return replace(panel, part=part.astype(panel.part.dtype))
 
 
@@ -122,7 +139,7 @@ def recalibrate(contract: str = "fleet") -> dict[str, Any]:  # Any: plain JSON
         judged = judge_stage(run, contract=contract)
         with run.stage("calibrate") as stage:
             until = calibrate_on_latest(contract=contract, folder=str(run.folder))
-            stage.note = f"thresholds of all days that the weights have not learned from, until {until:%Y-%m-%d %H:%M} UTC"
+            stage.note = f"thresholds of the latest days, until {until:%Y-%m-%d %H:%M} UTC"
         published = publish_stage(run, contract=contract, judged=judged, checks_passed=prepared.checks_passed, reason="recalibrate")
         summary.update(prepared.facts() | judged.facts() | published.facts())
         summary["sentence"] = f"{published.sentence} {verdict.left_out(report.findings)}".strip()

@@ -48,7 +48,7 @@ def free_run(candidate: Any, *, panel: Panel, thresholds: pl.DataFrame, contract
     first, behind = int(steps[0]), int(steps[-1]) + 1
     told = run(
         candidate,
-        panel=_before(panel, behind),
+        panel=before(panel, behind),
         start=first,
         guard=_forced(guard, panel=panel),
         context=context(contract) // contract.time.cadence,
@@ -64,7 +64,7 @@ def free_run(candidate: Any, *, panel: Panel, thresholds: pl.DataFrame, contract
     return share
 
 
-def _before(panel: Panel, step: int) -> Panel:
+def before(panel: Panel, step: int) -> Panel:
     """The panel up to a step, exclusive."""
     names = ("values", "observed", "newcomer", "part", "incident", "unconfirmed")
     return replace(panel, calendar=panel.calendar[:, :step], **{name: getattr(panel, name)[:, :step] for name in names})

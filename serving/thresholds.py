@@ -40,6 +40,7 @@ LEAST_THRESHOLD: Final = 1.0
 """An error of the usual size is no anomaly, however quiet the calibrate part was."""
 KEPT: Final = 2
 """How many times as many of the greatest z are kept as the tail, or the promised rate, asks for: no entity has just its share of them."""
+BARS: Final = (THRESHOLD, FIRST, SECOND)
 _FACTOR: Final = "__factor__"
 _log = getLogger(__name__)
 
@@ -51,10 +52,12 @@ class Calibrated:
     Attributes:
         thresholds: THRESHOLDS of every entity, target and lead.
         spent: what became of the operator's budget; null where there is none.
+        halves: THRESHOLDS as the older and as the newer half of the minutes alone has them, which the other half did not teach.
     """
 
     thresholds: pl.DataFrame
     spent: Spent | None
+    halves: tuple[pl.DataFrame, pl.DataFrame]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,17 +107,27 @@ def calibrated(forecasts: pl.DataFrame | Iterable[pl.DataFrame], *, policy: Thre
     if len(set(entities)) < len(entities):
         raise ValueError("an entity's rows are spread over several frames; give calibrate whole entities")
     if not any(each.bars.height for each in seen):
-        return Calibrated(thresholds=pl.DataFrame(schema=THRESHOLDS), spent=None)
+        none = pl.DataFrame(schema=THRESHOLDS)
+        return Calibrated(thresholds=none, spent=None, halves=(none, none))
     peaks = pl.concat([each.peaks for each in seen])
     bars = _levelled(shrunk(pl.concat([each.bars for each in seen])), peaks=peaks, policy=policy, cadence_seconds=cadence_seconds)
-    bars = bars.with_columns(pl.col(THRESHOLD).clip(lower_bound=LEAST_THRESHOLD))
+    bars = _floored(bars)
     spent = None
     if policy.budget is not None:
         normal = peaks.filter(~pl.col(LABEL))
         spent = spend(policy.budget, peaks=normal, bars=bars, policy=policy, cadence_seconds=cadence_seconds, least=LEAST_THRESHOLD)
-        bars = bars.with_columns((pl.col(THRESHOLD) * spent.factor).clip(lower_bound=LEAST_THRESHOLD))
-    own = pl.concat([each.sds for each in seen]).join(bars.select(ENTITY, TARGET, THRESHOLD, COUNT), on=[ENTITY, TARGET])
-    return Calibrated(thresholds=complete(conform(own, THRESHOLDS, name="thresholds"), entities=entities), spent=spent)
+        bars = _floored(bars.with_columns(pl.col(*BARS) * spent.factor))
+    sds = pl.concat([each.sds for each in seen])
+
+    def told(bar: str) -> pl.DataFrame:
+        own = bars.select(ENTITY, TARGET, pl.coalesce(bar, THRESHOLD).alias(THRESHOLD), COUNT)
+        return complete(conform(sds.join(own, on=[ENTITY, TARGET]), THRESHOLDS, name="thresholds"), entities=entities)
+
+    return Calibrated(thresholds=told(THRESHOLD), spent=spent, halves=(told(FIRST), told(SECOND)))
+
+
+def _floored(bars: pl.DataFrame) -> pl.DataFrame:
+    return bars.with_columns(pl.col(*BARS).clip(lower_bound=LEAST_THRESHOLD))
 
 
 def _see(forecasts: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -> _Seen:
@@ -220,5 +233,5 @@ def _over_bars(bars: pl.DataFrame, *, peaks: pl.DataFrame) -> pl.DataFrame:
 
 
 def _times(bars: pl.DataFrame, factor: pl.DataFrame) -> pl.DataFrame:
-    moved = pl.col(THRESHOLD) * pl.col(_FACTOR).fill_null(1.0)
-    return bars.join(factor, on=TARGET, how="left", maintain_order="left").with_columns(moved.alias(THRESHOLD)).drop(_FACTOR)
+    moved = pl.col(*BARS) * pl.col(_FACTOR).fill_null(1.0)
+    return bars.join(factor, on=TARGET, how="left", maintain_order="left").with_columns(moved).drop(_FACTOR)

@@ -1,6 +1,7 @@
 """Recalibrate: which days its thresholds are of."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -18,6 +19,14 @@ def test_the_latest_days_are_calibrated_on_but_for_the_last_window() -> None:
     panel = replace(made, part=np.array(parts, dtype=np.uint8))
     found = latest(panel, gap=2).part.tolist()
     assert found == [[T, T, G, C, C, C, C, C, G, G], [A, T, G, C, A, C, C, G, G, A], [A, A, A, C, C, C, C, A, G, G]]
+
+
+def test_the_calibrate_part_may_begin_at_another_instant() -> None:
+    parts = [[T, T, T, G, C, C, G, E, E, E]]
+    panel = replace(panel_of(np.zeros((1, 10, 3))), part=np.array(parts, dtype=np.uint8))
+    at = [datetime.fromtimestamp(900 * step, UTC) for step in range(10)]
+    assert latest(panel, gap=1, since=at[2]).part.tolist() == [[T, T, C, C, C, C, C, C, C, G]]
+    assert latest(panel, gap=1, since=at[5]).part.tolist() == [[T, T, T, G, T, C, C, C, C, G]]
 
 
 def test_who_came_too_late_for_the_test_keeps_what_it_had() -> None:

@@ -15,6 +15,7 @@ from typing import Final
 import polars as pl
 
 from flows.parallel_test import Candidate, try_out
+from flows.recalibrate import LATEST
 from flows.unconfirmed import bounded
 from serving.incidents import SILENCE, open_incidents
 from serving.lending import MEMORY
@@ -265,19 +266,11 @@ def _remembered(candidate: Candidate) -> pl.Expr:
 
 
 def _cut(told: Weeks, *, parts: pl.DataFrame, since: datetime, until: datetime) -> pl.DataFrame:
-    """As `flows.recalibrate` calibrates: on all days after the training's, as many as the contract has calibrated and tested on."""
-    split = told.contract.split
+    """As `flows.recalibrate` calibrates: on the latest days that the weights have not learned from."""
     gap = told.contract.windows.time_steps * told.contract.time.cadence
-    share = split.calibrate_share + split.test_share
-    begin = max(parts["calibrate_start"].max(), since - (since - BEGIN) * share)  # type: ignore[type-var]  # instants
-    bounds = {
-        START: BEGIN,
-        "train_end": begin - gap,
-        "calibrate_start": begin,
-        "calibrate_end": since - gap,
-        "test_start": since,
-        END: until,
-    }
+    begin = max(parts.item(0, "calibrate_start"), since - LATEST)
+    learned = {START: BEGIN, "train_end": begin - gap}
+    bounds = learned | {"calibrate_start": begin, "calibrate_end": since - gap, "test_start": since, END: until}
     here = told.telemetry.until(until).entities.select(ENTITY)
     return here.with_columns(pl.lit(at, dtype=TIME).alias(name) for name, at in bounds.items())
 
