@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.parallel_test import Candidate
+from flows.parallel_test import Candidate, forecasts_of, guarded
 from flows.trust import free_run, trusted
 from models.config import Network
 from models.guard import Guard
@@ -81,6 +81,29 @@ def test_the_guard_acts_for_those_alone_who_may_be_fed() -> None:
     assert trusted(guard, views=views.tried(np.array([0.06], dtype=np.float32)), panel=panel) is None
     assert trusted(guard, views=None, panel=panel) is None
     assert trusted(None, views=views, panel=panel) is None
+
+
+def test_each_half_of_the_calibrate_part_is_guarded_by_what_the_other_has_taught() -> None:
+    values = np.zeros((2, STEPS, 3))
+    for fault in (slice(230, 260), slice(330, 360)):  # one in each half, of "a"; the network follows what it reads
+        values[0, fault, :2] = 20.0
+    panel, contract = panel_of(values), declare()
+    plain = forecasts_of(candidate(), panel=panel)
+
+    def bars(bar: float) -> pl.DataFrame:
+        rows = [(e, t, lead, 1.0, bar, 99) for e in "ab" for t in ("queries", "cpu") for lead in (1, 3)]
+        return pl.DataFrame(rows, schema=THRESHOLDS, orient="row")
+
+    def changed(older: float, newer: float, **trusted: float) -> list[bool]:
+        views = views_of(2, parameters=3, level=0.0).tried(np.full(2, trusted.get("off", 0.0), dtype=np.float32))
+        found = guarded(candidate(), plain, panel=panel, halves=(bars(older), bars(newer)), contract=contract, views=views)
+        assert np.array_equal(found[:, :200], plain[:, :200], equal_nan=True)
+        assert np.allclose(found[1, 200:], plain[1, 200:], atol=0.01)
+        return [not np.allclose(found[0, half], plain[0, half], atol=0.01) for half in (slice(200, 300), slice(300, 400))]
+
+    assert changed(older=1e6, newer=5.0) == [True, False]
+    assert changed(older=5.0, newer=1e6) == [False, True]
+    assert changed(older=5.0, newer=5.0, off=0.5) == [False, False]  # of whom the network does not know enough
 
 
 def test_the_joint_surprise_is_the_same_in_whatever_portions_one_scores(tmp_path: Path) -> None:
