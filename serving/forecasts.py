@@ -1,6 +1,7 @@
 """Forecasts as a frame: what a model said in scaled units, told in canonical units beside what came and beside the last value."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -26,6 +27,7 @@ from telemetry.schema import (
     TIME,
     conform,
 )
+from telemetry.strangers import strangers_of
 
 MICROSECONDS = 1_000_000
 
@@ -58,13 +60,14 @@ def tell_each(
     """FORECASTS of one entity after the other, each sorted by time, target and lead.
 
     A row is told where the target was observed and the forecast had a step to be made at (none for the first `lead` steps of the panel).
-    A forecast that is no finite number is null: whoever judges it counts it as a miss.
+    A forecast that is no finite number is null: whoever judges it counts it as a miss. Whom no training has seen is told as a newcomer,
+    however long it has been there: its forecasts lean, as newcomers' do.
 
     Args:
         panel: the scaled data, and what each step is used for.
         forecasts: f32[entity, step, lead, target], scaled, FOR the steps from `start` on, made `lead` steps before.
         leads: steps ahead, in the order of the third axis.
-        scales: SCALES with which the panel was scaled.
+        scales: SCALES with which the panel was scaled; those whom training has seen have a COUNT.
         start: the panel's step that is the first of `forecasts`.
         part: only the steps of this part; all by default.
         views: what is known of the entities as wholes. With it each step has a row more, after those of its targets: of the target JOINT
@@ -79,6 +82,8 @@ def tell_each(
             f"{panel.steps} steps and {len(panel.targets)} targets"
         )
     mean, sd = matrices(scales, entities=panel.entities, parameters=panel.target_names)
+    unknown = np.isin(panel.entities, strangers_of(panel.entities, scales=scales))
+    panel = replace(panel, newcomer=panel.newcomer | unknown[:, None])
     for entity in range(entities):
         told = _entity(panel, forecasts[entity], entity=entity, leads=leads, mean=mean[entity], sd=sd[entity], start=start, part=part)
         if views is None:

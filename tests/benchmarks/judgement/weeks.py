@@ -25,7 +25,7 @@ from telemetry.contract import Contract
 from telemetry.faults import EVERY_KIND, REGIONAL
 from telemetry.fleet import simulate
 from telemetry.panel import Panel
-from telemetry.schema import AT, COUNT, END, ENTITY, FIRST_SEEN, INCIDENTS, KIND, LABEL, LEAD, NEWCOMER, START, SURPRISE, TARGET, TIME
+from telemetry.schema import AT, COUNT, END, ENTITY, FIRST_SEEN, INCIDENTS, KIND, LABEL, NEWCOMER, START, SURPRISE, TARGET, TIME
 from tests.benchmarks.learner import telemetries
 from tests.benchmarks.learner.telemetries import Telemetry
 from tests.benchmarks.learner.worlds import Arriving
@@ -296,10 +296,8 @@ def minutes(told: Weeks, *, folder: Path) -> pl.DataFrame:
     frames = []
     for file in sorted(os.listdir(folder / "scores")):
         scores = pl.read_parquet(folder / "scores" / file, columns=[ENTITY, AT, TARGET, SURPRISE]).filter(pl.col(SURPRISE).is_not_null())
-        young = (
-            pl.read_parquet(folder / "lead1" / file, columns=[ENTITY, AT, LEAD, NEWCOMER]).unique([ENTITY, AT]).select(ENTITY, AT, NEWCOMER)
-        )
-        frames.append(_marked(scores.join(young, on=[ENTITY, AT], how="left"), labels=told.labels))
+        young = scores.join(told.matured, on=ENTITY).with_columns((pl.col(AT) < pl.col("matured")).alias(NEWCOMER)).drop("matured")
+        frames.append(_marked(young, labels=told.labels))
     return pl.concat(frames)
 
 
