@@ -83,6 +83,12 @@ def test_newcomers_and_incidents_are_marked() -> None:
     assert told.select(ENTITY, "newcomer", "label").rows() == [("a", True, False), ("b", False, True)]
 
 
+def test_whom_no_training_has_seen_is_a_newcomer_as_long_as_that_is_so() -> None:
+    known = SCALED.with_columns(pl.when(pl.col(ENTITY) == "b").then(0).otherwise(pl.col("count")).cast(pl.Int64).alias("count"))
+    told = tell(make_panel(), np.zeros((2, 1, 1, 1), dtype=np.float32), leads=(1,), scales=known, start=3)
+    assert told.select(ENTITY, "newcomer").rows() == [("a", False), ("b", True)]
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
 def test_a_forecast_that_is_no_number_is_null_and_keeps_its_row(bad: float) -> None:
     told = tell(make_panel(), np.full((2, 1, 1, 1), bad, dtype=np.float32), leads=(1,), scales=SCALED, start=3)
