@@ -42,6 +42,20 @@ def test_shrunk_bars_are_nearer_to_the_truth_than_own_ones_and_than_the_mean(bet
     assert away(found) < 1.05 * min(away(told), away(flat))
 
 
+def test_halves_are_believed_as_bars_of_half_the_minutes() -> None:
+    told = bars(between=0.3, chance=0.3)
+    found = shrunk(told)
+
+    def weight(bar: str) -> float:
+        moved, own = (np.log(frame.get_column(bar).to_numpy()) for frame in (found, told))
+        assert moved.mean() == pytest.approx(own.mean())
+        return float(moved.std() / own.std())
+
+    n0 = 1000 * (1 / weight(THRESHOLD) - 1)
+    assert n0 > 100
+    assert weight(FIRST) == pytest.approx(weight(SECOND)) == pytest.approx(500 / (500 + n0))
+
+
 def test_entities_that_do_not_differ_get_one_bar() -> None:
     found = shrunk(bars(between=0.0, chance=0.5)).get_column(THRESHOLD).log()
     assert found.std() < 0.1  # type: ignore[operator]
