@@ -20,8 +20,8 @@ from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.masks import masked, possible
 from telemetry.panel import Panel
-from telemetry.schema import COUNT, END, ENTITY
-from telemetry.strangers import REACH, Lent, liken
+from telemetry.schema import END, ENTITY
+from telemetry.strangers import REACH, Lent, liken, strangers_of
 
 LENT: Final = REACH + MEMORY
 """How far back from what is scored, and from what its state is warmed up on, their own days are looked at."""
@@ -71,14 +71,10 @@ def has_tides(release: Release) -> bool:
 
 def strangers(told: pl.DataFrame, *, release: Release) -> list[str]:
     """Who of the rows with `entity` is not known to a release, in order."""
-    return told.select(ENTITY).unique().join(_known(release), on=ENTITY, how="anti").get_column(ENTITY).sort().to_list()
+    return strangers_of(told.get_column(ENTITY).unique().sort().to_list(), scales=release.scales)
 
 
 def reaching(changes: pl.DataFrame, *, release: Release) -> pl.DataFrame:
     """CHANGES, those of entities that the release does not know for as long as their scales are told of them."""
-    known = pl.col(ENTITY).is_in(_known(release).get_column(ENTITY).implode())
-    return changes.with_columns(pl.when(known).then(END).otherwise(pl.col(END) + LENT).alias(END))
-
-
-def _known(release: Release) -> pl.DataFrame:
-    return release.scales.filter(pl.col(COUNT) > 0).select(ENTITY).unique()
+    theirs = pl.col(ENTITY).is_in(strangers(changes, release=release))
+    return changes.with_columns(pl.when(theirs).then(pl.col(END) + LENT).otherwise(END).alias(END))

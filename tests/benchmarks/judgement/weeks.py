@@ -262,7 +262,7 @@ def _judged_week(told: Weeks, *, candidate: Candidate, parts: pl.DataFrame, sinc
 def _remembered(candidate: Candidate) -> pl.Expr:
     """How far before a minute the bars of whom no training has seen look back, as live scoring does it (`flows.foretold`)."""
     known = candidate.scales.filter(pl.col(COUNT) > 0).get_column(ENTITY).unique().implode()
-    return pl.when(~pl.col(ENTITY).is_in(known)).then(pl.lit(MEMORY)).otherwise(pl.lit(timedelta(0)))
+    return pl.when(pl.col(ENTITY).is_in(known)).then(pl.lit(timedelta(0))).otherwise(pl.lit(MEMORY))
 
 
 def _cut(told: Weeks, *, parts: pl.DataFrame, since: datetime, until: datetime) -> pl.DataFrame:
