@@ -349,7 +349,7 @@ DELIMITED: Final[dict[str, TextKind]] = {
 
 def packed_and_cut(draw: Draw) -> Damaged:
     """The copy of a packed file ended too early: the rows that can be unpacked, and one that breaks off."""
-    packed = gzip.compress(draw.text(draw.lines()))
+    packed = gzip.compress(draw.text(draw.lines()), mtime=0)
     cut = packed[: draw.chance.randint(len(packed) // 2, len(packed) - 9)]
     there = zlib.decompressobj(wbits=31).decompress(cut)
     return Damaged(content=cut, rows=there.count(b"\n") - bool(draw.header) + 1, bad=1)
@@ -357,7 +357,7 @@ def packed_and_cut(draw: Draw) -> Damaged:
 
 def packed_with_wrong_sum(draw: Draw) -> Damaged:
     """The sum at the end does not agree: all rows are there, and what is wrong is told as one more."""
-    packed = bytearray(gzip.compress(draw.text(draw.lines())))
+    packed = bytearray(gzip.compress(draw.text(draw.lines()), mtime=0))
     packed[-7] ^= 0xFF
     return Damaged(content=bytes(packed), rows=len(draw.rows) + 1, bad=1)
 
@@ -367,17 +367,17 @@ def packed_twice_over(draw: Draw) -> Damaged:
     lines = draw.lines()
     half = len(lines) // 2
     second = b"\n".join(lines[half:]) + b"\n"
-    return Damaged(content=gzip.compress(draw.text(lines[:half])) + gzip.compress(second), rows=len(lines))
+    return Damaged(content=gzip.compress(draw.text(lines[:half]), mtime=0) + gzip.compress(second, mtime=0), rows=len(lines))
 
 
 PACKED: Final[dict[str, TextKind]] = {
     "packed and cut": packed_and_cut,
     "packed, wrong sum": packed_with_wrong_sum,
     "packed, two in one": packed_twice_over,
-    "packed, zeros behind": whole(lambda text, _: gzip.compress(text) + b"\0" * 512),
+    "packed, zeros behind": whole(lambda text, _: gzip.compress(text, mtime=0) + b"\0" * 512),
     "packed, not at all": whole(lambda text, _: text),
     "packed, cut in the header": lambda draw: Damaged(
-        content=gzip.compress(draw.text(draw.lines()))[:12], rows=0, bad=None, refused="always"
+        content=gzip.compress(draw.text(draw.lines()), mtime=0)[:12], rows=0, bad=None, refused="always"
     ),
 }
 
@@ -438,7 +438,7 @@ def json_cut(draw: Draw, layout: str) -> Damaged:
 
 def json_packed_and_cut(draw: Draw, layout: str) -> Damaged:
     """As of delimited text."""
-    packed = gzip.compress(b"\n".join(json.dumps(row).encode() for row in json_lines(draw, layout)) + b"\n")
+    packed = gzip.compress(b"\n".join(json.dumps(row).encode() for row in json_lines(draw, layout)) + b"\n", mtime=0)
     cut = packed[: draw.chance.randint(len(packed) // 2, len(packed) - 9)]
     return Damaged(content=cut, rows=zlib.decompressobj(wbits=31).decompress(cut).count(b"\n") + 1, bad=1)
 
@@ -589,7 +589,7 @@ PARQUET: Final[dict[str, ParquetKind]] = {
 
 STRANGE_ENDINGS: Final[dict[str, tuple[str, Refused, Callable[[Draw, str], bytes]]]] = {
     "Parquet called CSV": ("csv", "always", lambda draw, layout: _written(typed(draw, layout))),
-    "packed called CSV": ("csv", "never", lambda draw, _: gzip.compress(draw.text(draw.lines()))),
+    "packed called CSV": ("csv", "never", lambda draw, _: gzip.compress(draw.text(draw.lines()), mtime=0)),
     "JSON called CSV": (
         "csv",
         "always",
