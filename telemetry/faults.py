@@ -169,7 +169,8 @@ def _regional(
     """Incidents of all who are there in a region, each on a day of its own, while the region as a whole is busy."""
     if len(days) < count:
         raise FleetError(f"{count} regional incidents do not fit: {len(days)} days are free of others.", hint="ask for fewer incidents.")
-    share = load / load.max(axis=0)
+    most = load.max(axis=0)
+    share = load / np.where(most > 0, most, np.float32(1.0))  # who comes after the span has no load at all
     told = []
     for day in np.sort(rng.permutation(days)[:count]) if count else ():
         region = int(rng.integers(regions))

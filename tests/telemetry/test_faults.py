@@ -165,6 +165,28 @@ def test_a_regional_outage_strikes_everybody_who_is_there_on_a_day_without_other
     assert every.labels.filter(pl.col(START).dt.date() == start.date())[KIND].unique().to_list() == ["regional"]
 
 
+def test_who_never_comes_within_the_span_has_no_part_in_a_regional_outage() -> None:
+    load = np.tile(np.sin(np.arange(2880, dtype=np.float32) / 200)[:, None] + 2, (1, 4))
+    load[:, 2:] = 0  # a customer that comes later
+    whole, without = (
+        [
+            draw(
+                np.random.default_rng(seed),
+                count=1,
+                days=(0, 2),
+                load=those,
+                regions=2,
+                matured=np.zeros(those.shape[1], dtype=np.int64),
+                kinds=("regional",),
+            )
+            for seed in range(4)
+        ]
+        for those in (load, load[:, :2])
+    )
+    assert whole == without
+    assert {incident.entities for (incident,) in whole} == {(0,), (1,)}
+
+
 def test_frozen_telemetry_repeats_the_row_before_it_and_then_goes_on(every: Fleet) -> None:
     label, rows, _ = _struck(every, "flat")
     within = rows.filter(pl.col(AT) >= label[START]).drop("time", AT)
