@@ -168,6 +168,7 @@ def test_a_regional_outage_strikes_everybody_who_is_there_on_a_day_without_other
 def test_who_never_comes_within_the_span_has_no_part_in_a_regional_outage() -> None:
     load = np.tile(np.sin(np.arange(2880, dtype=np.float32) / 200)[:, None] + 2, (1, 4))
     load[:, 2:] = 0  # a customer that comes later
+    matured = np.where(load.any(axis=0), 0, 2880)
     whole, without = (
         [
             draw(
@@ -176,7 +177,7 @@ def test_who_never_comes_within_the_span_has_no_part_in_a_regional_outage() -> N
                 days=(0, 2),
                 load=those,
                 regions=2,
-                matured=np.zeros(those.shape[1], dtype=np.int64),
+                matured=matured[: those.shape[1]],
                 kinds=("regional",),
             )
             for seed in range(4)
