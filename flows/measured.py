@@ -145,7 +145,8 @@ def _listed(frame: pl.DataFrame, *, name: str, columns: Sequence[str]) -> Iterat
     )
     caption = _how_many(f"{name}: {frame.height}", shown=len(rows), of=frame.height, unit="rows")
     numbers = frozenset({_SAID[PEAK], _SAID[exhibits.MINUTES_TO_DETECT]})
-    yield Table(caption=caption, columns=tuple(_SAID.get(column, words(column)) for column in kept), rows=rows, numbers=numbers)
+    named = tuple(_SAID.get(column, words(column)) for column in kept)
+    yield Table(caption=caption, columns=named, rows=rows, numbers=numbers, wide=frozenset({words(exhibits.BECAUSE)}))
 
 
 def _cell(value: Any, *, column: str) -> str:  # Any: a value of a row

@@ -19,6 +19,7 @@ HELD: Final = (
     "Skill over repeating the last value: -0.3120, needed above 0.0000.",
 )
 STOPPED: Final = "retrain stopped at the check: The data failed 2 of its checks:"
+BECAUSE: Final = "reporting_devices 38 %, query_time 26 %, queries 14 %"
 NASTY: Final = "<script>alert(1)</script>"
 
 
@@ -337,7 +338,8 @@ def incidents() -> pl.DataFrame:
         )
         for index in range(2)
     ]
-    return pl.DataFrame(rows, schema=["incident", "entity", "start", "end", "peak", "target", "matched"], orient="row")
+    told = pl.DataFrame(rows, schema=["incident", "entity", "start", "end", "peak", "target", "matched"], orient="row")
+    return told.with_columns(pl.lit(BECAUSE).alias("because"))
 
 
 def history() -> pl.DataFrame:

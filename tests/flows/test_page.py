@@ -193,6 +193,10 @@ def test_a_score_run_lists_its_incidents_without_calling_them_false(tmp_path: Pa
     assert "False: " not in html
 
 
+def test_what_an_incident_is_made_of_may_take_several_lines_and_the_peak_beside_it_stays_in_sight(promoted: str) -> None:
+    assert re.findall(rf'<td class="([^"]*)">{runs.BECAUSE}</td>', promoted) == ["plain wide"] * 2
+
+
 def test_plotly_is_inside_once_and_the_page_stays_below_8_mb(promoted: str) -> None:
     from plotly.offline import get_plotlyjs
 
