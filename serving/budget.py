@@ -1,7 +1,9 @@
 """The alert budget: the one factor on all thresholds at which as many incidents open as an operator can look at.
 
-How often incidents open is counted on the calibrate part, with the very rule that opens them live. Where the budget is less than what so
-short a part can show, the count is extrapolated: it falls about as a power of the factor, as the tails do.
+How often incidents open is counted on the calibrate part, with the very rule that opens them live. Each half of it is judged by the bars
+that the other half has taught, as the days to come will be by bars that know nothing of them: minutes break their own bars less often than
+new ones do, and a count of theirs would promise too little. An incident over the cut between the halves is one incident. Where the budget
+is less than what so short a part can show, the count is extrapolated: it falls about as a power of the factor, as the tails do.
 
 Only surprises count: nobody is told less of a silence by a higher threshold.
 """
@@ -14,6 +16,7 @@ from typing import Final
 import polars as pl
 
 from serving.incidents import SILENCE, open_incidents
+from serving.shrinkage import FIRST, LENDS, SECOND
 from serving.surprise import Z
 from telemetry.schema import ACTUAL, AT, COUNT, ENTITY, FORECAST, RELEASE, SCORES, SURPRISE, TARGET, THRESHOLD, VERDICT
 from telemetry.sections import Budget, Thresholds
@@ -27,6 +30,10 @@ HALVINGS: Final = 14
 SHOWN: Final = 10
 """Fewer incidents are too few to count by: their number is extrapolated from this many and from `DEEPER` times as many."""
 DEEPER: Final = 4
+HALVED_HOURS: Final = 2 * 24
+"""Of a newcomer with less, one half is the night of the other: it is judged by its whole bar. Who lends has both halves of everything."""
+_BAR: Final = "__bar__"
+_OLDER: Final = "__older__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,7 @@ class Spent:
     Attributes:
         per: what it is told of: "customer_week" or "shift".
         promised: incidents per that.
-        realised: the same as the calibrate part has it, with the factor.
+        realised: the same as the calibrate part has it, with the factor, each half judged by what the other has taught.
         factor: by which all thresholds are multiplied.
         units: how many customer-weeks, or shifts, were looked at.
         rests_on: incidents that were counted in order to find the factor: it is known no better than 1 / sqrt of that.
@@ -57,16 +64,17 @@ def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Th
 
     Args:
         budget: what the operator can look at.
-        peaks: `entity, target, at, z`, the greatest z of the calibrate part.
-        bars: `entity, target, threshold, count`; COUNT tells how long each was watched.
+        peaks: `entity, target, at, z, first`, the greatest z of the calibrate part; FIRST where one is of its older half.
+        bars: as `serving.shrinkage.shrunk` has them; COUNT tells how long each was watched. Where there is no bar of the other half, the
+            whole part's stands in.
         policy: when an incident opens.
         cadence_seconds: length of a step.
         least: no threshold is lower.
     """
-    over = peaks.join(bars.select(ENTITY, TARGET, THRESHOLD), on=[ENTITY, TARGET])
+    over = _beside_the_other_half(peaks, bars=bars, cadence_seconds=cadence_seconds)
 
     def opened(factor: float) -> int:
-        ratio = pl.col(Z) / (pl.col(THRESHOLD) * factor).clip(lower_bound=least)
+        ratio = pl.col(Z) / (pl.col(_BAR) * factor).clip(lower_bound=least)
         return count(over.select(ENTITY, AT, TARGET, ratio.alias(SURPRISE)), policy=policy, cadence_seconds=cadence_seconds)
 
     units = watched(bars, per=budget.per, cadence_seconds=cadence_seconds)
@@ -83,6 +91,14 @@ def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Th
         rests_on=round(max(asked, SHOWN)),
         extrapolated=extrapolated,
     )
+
+
+def _beside_the_other_half(peaks: pl.DataFrame, *, bars: pl.DataFrame, cadence_seconds: int) -> pl.DataFrame:
+    """`peaks` with the bar that knows nothing of them."""
+    halved = pl.col(LENDS) | (pl.col(COUNT) * cadence_seconds >= HALVED_HOURS * 3600)
+    other = pl.when(halved).then(pl.when(_OLDER).then(SECOND).otherwise(FIRST))
+    told = peaks.select(ENTITY, TARGET, AT, Z, pl.col(FIRST).alias(_OLDER)).join(bars, on=[ENTITY, TARGET])
+    return told.with_columns(pl.coalesce(other, THRESHOLD).alias(_BAR))
 
 
 def count(surprises: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -> int:

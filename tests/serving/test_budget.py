@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from serving.budget import Spent, spend, watched
+from serving.shrinkage import FIRST, LENDS, SECOND
 from serving.surprise import Z
 from telemetry.schema import AT, COUNT, ENTITY, TARGET, THRESHOLD, TIME
 from telemetry.sections import Budget, Thresholds
@@ -30,6 +31,7 @@ def peaks(bursts: int, *, seed: int = 0) -> pl.DataFrame:
                 TIME
             ),
             Z: 3.0 * size[burst],
+            FIRST: burst < bursts // 2,
         }
     )
 
@@ -39,14 +41,29 @@ BARS = pl.DataFrame(
         ENTITY: [f"c{number}/eu" for number in range(CUSTOMERS)],
         TARGET: "q",
         THRESHOLD: 3.0,
+        FIRST: 3.0,
+        SECOND: 3.0,
         COUNT: pl.Series([WEEK] * CUSTOMERS, dtype=pl.Int64),
+        LENDS: True,
     }
 )
 POLICY = Thresholds(flaps=0, reopen_minutes=0)
 
 
-def spent(budget: Budget, *, bursts: int = 240) -> Spent:
-    return spend(budget, peaks=peaks(bursts), bars=BARS, policy=POLICY, cadence_seconds=60, least=1.0)
+def spent(budget: Budget, *, bursts: int = 240, bars: pl.DataFrame = BARS) -> Spent:
+    return spend(budget, peaks=peaks(bursts), bars=bars, policy=POLICY, cadence_seconds=60, least=1.0)
+
+
+def counted(z: pl.DataFrame, *, bars: pl.DataFrame = BARS) -> float:
+    """How many incidents open by the bars as they are: whatever the factor, where z are either far above them or far below."""
+    found = spend(Budget(incidents=1000.0), peaks=z, bars=bars, policy=POLICY, cadence_seconds=60, least=1.0)
+    return found.realised * found.units
+
+
+def burst(z: float, *, minute: int, older: bool, entity: str = "c0/eu") -> pl.DataFrame:
+    """Six minutes from `minute` on."""
+    at = pl.Series([START + timedelta(minutes=minute + step) for step in range(6)]).cast(TIME)
+    return pl.DataFrame({ENTITY: entity, TARGET: "q", AT: at, Z: z, FIRST: older})
 
 
 @pytest.mark.parametrize("incidents", [3.0, 10.0, 30.0])
@@ -75,3 +92,41 @@ def test_a_shift_is_eight_hours_of_everybody() -> None:
     assert watched(BARS, per="customer_week", cadence_seconds=60) == pytest.approx(4.0)
     found = spent(Budget(incidents=2.0, per="shift"))
     assert found.realised == pytest.approx(2.0, abs=0.1)
+
+
+def test_each_half_is_judged_by_what_the_other_has_taught() -> None:
+    taught = BARS.with_columns(pl.lit(1e6).alias(FIRST), pl.lit(3.0).alias(SECOND), pl.lit(1e6).alias(THRESHOLD))
+    assert counted(pl.concat([burst(1e5, minute=0, older=True), burst(1e5, minute=600, older=False)]), bars=taught) == 1.0
+    assert counted(burst(1e5, minute=0, older=True), bars=taught) == 1.0
+    assert counted(burst(1e5, minute=600, older=False), bars=taught) == 0.0
+
+
+def test_an_incident_over_the_cut_is_one_incident() -> None:
+    over = burst(1e5, minute=0, older=True).with_columns((pl.int_range(pl.len()) < 2).alias(FIRST))
+    assert counted(over) == 1.0
+
+
+YOUNG = 2 * 24 * 60 - 1
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({SECOND: None}, 0.0),
+        ({SECOND: None, THRESHOLD: 3.0}, 1.0),
+        ({COUNT: YOUNG}, 1.0),
+        ({COUNT: YOUNG, LENDS: False}, 0.0),
+        ({LENDS: False}, 1.0),
+    ],
+)
+def test_without_a_bar_of_another_day_the_whole_part_s_stands_in(told: dict[str, object], expected: float) -> None:
+    taught = BARS.with_columns(pl.lit(3.0).alias(SECOND), pl.lit(1e6).alias(THRESHOLD))
+    changed = taught.with_columns(pl.lit(value, dtype=taught.schema[name]).alias(name) for name, value in told.items())
+    assert counted(burst(1e5, minute=0, older=True), bars=changed) == expected
+
+
+def test_bars_that_chance_has_moved_ask_for_a_greater_factor() -> None:
+    """What the lower ones let through is more than what the higher ones hold back."""
+    up = pl.Series([0.4, -0.4] * (CUSTOMERS // 2)).exp()
+    noisy = BARS.with_columns((pl.col(FIRST) * up).alias(FIRST), (pl.col(SECOND) / up).alias(SECOND))
+    assert spent(Budget(incidents=10.0), bars=noisy).factor > 1.05 * spent(Budget(incidents=10.0)).factor
