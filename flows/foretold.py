@@ -17,6 +17,7 @@ from flows.trust import trusted
 from serving.forecasts import tell
 from serving.lending import MEMORY
 from serving.maintenance import excused
+from serving.operator import boring
 from serving.release import Release
 from serving.scorer import score as judge_minutes
 from serving.scorer import withheld
@@ -126,6 +127,7 @@ def _of(
     lender = lent.Lender(lake=job.lake, version=job.done.grid, release=job.release, contract=job.learned, spans=out)
     scales = lender.scales(before=stretch.start, strangers=strangers)
     panel = build(told.believed.lazy(), lake=job.lake, contract=job.learned, scales=scales, parts=None)
+    may = boring(panel, scales=scales, parameters=job.declared.parameters)
     panel, likened = lender.likened(panel, before=stretch.anchor - memory, strangers=strangers)
     ahead = int((stretch.start - memory).timestamp()) * 1_000_000 - panel.start_us
     start = max(0, ahead // (panel.cadence_seconds * 1_000_000) - SLOW_STEPS)  # the last errors before it add up with its first ones
@@ -133,7 +135,7 @@ def _of(
     guard = trusted(guard, views=job.release.views, panel=panel)
     fed = run_guarded(job.candidate, panel=panel, start=start, guard=guard)
     tell_accepted(fed, panel=panel, start=start, since=job.frontier, until=job.until, contract=job.learned)
-    rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=scales, start=start, views=job.release.views)
+    rows = tell(panel, fed.forecasts, leads=job.learned.leads.steps, scales=scales, start=start, views=job.release.views, boring=may)
     rows = rows if likened is None else likened.judged_by(job.release.thresholds).restored(rows)
     return rows, _judged(job, rows=rows, blind=_blind(told.came, believed=told.believed, names=job.learned.names))
 

@@ -22,6 +22,7 @@ from serving.budget import Spent
 from serving.forecasts import tell_each
 from serving.incidents import match, open_incidents
 from serving.maintenance import silences
+from serving.operator import boring
 from serving.release import Release, load, load_weights
 from serving.scorer import ENTITY_SCORES, score
 from serving.standstill import learn as learn_standstill
@@ -144,6 +145,7 @@ def try_out(
     leads, policy = candidate.network.leads, contract.thresholds
     views, spent = candidate.views, None
     tides = learn_tides(panel) if thresholds is None else None if views is None else views.tides
+    may = boring(panel, scales=candidate.scales, parameters=contract.parameters)
     panel, lent = liken(panel, scales=candidate.scales, tides=tides, contract=contract)
     scaled = forecasts_of(candidate, panel=panel)
     if thresholds is None:
@@ -159,7 +161,7 @@ def try_out(
         still = learn_standstill(panel, context=context(contract) // contract.time.cadence)
         views = replace(views, standstill=still, tides=tides)
     scaled = fed(candidate, scaled, panel=panel, thresholds=thresholds, contract=contract, views=views)
-    told = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views)
+    told = tell_each(panel, scaled, leads=leads, scales=candidate.scales, start=0, part=Part.TEST, views=views, boring=may)
     rows = told if lent is None else map(lent.judged_by(thresholds).restored, told)
     incidents, ranks = judged(rows, thresholds=thresholds, panel=panel, contract=contract, into=into)
     if worked_on is not None:

@@ -41,9 +41,10 @@ def tell(
     start: int,
     part: Part | None = None,
     views: Views | None = None,
+    boring: NDArray[np.bool_] | None = None,
 ) -> pl.DataFrame:
     """FORECASTS of all entities; see `tell_each`, which needs a fraction of the memory."""
-    told = list(tell_each(panel, forecasts, leads=leads, scales=scales, start=start, part=part, views=views))
+    told = list(tell_each(panel, forecasts, leads=leads, scales=scales, start=start, part=part, views=views, boring=boring))
     return pl.concat(told) if told else pl.DataFrame(schema=FORECASTS)
 
 
@@ -56,6 +57,7 @@ def tell_each(
     start: int,
     part: Part | None = None,
     views: Views | None = None,
+    boring: NDArray[np.bool_] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """FORECASTS of one entity after the other, each sorted by time, target and lead.
 
@@ -74,6 +76,7 @@ def tell_each(
             and lead 0, whose "actual" is the joint number of `serving.views`, "forecast" 0 and SIGMA 1; and, in steps in which the
             entity stands still for longer than it may (see `serving.standstill`), one of the target STANDSTILL, whose "actual" is for
             how many observations it has, "forecast" for how many it may.
+        boring: bool[entity, step, target] of the panel, as of `serving.operator`: where a target may stand still. Nowhere by default.
     """
     entities, steps, _, targets = forecasts.shape
     if (entities, targets) != (len(panel.entities), len(panel.targets)) or start + steps > panel.steps:
@@ -90,7 +93,8 @@ def tell_each(
             yield told
         else:
             joint = _joint(panel, forecasts[entity], entity=entity, views=views, leads=leads, start=start, part=part)
-            still = _standstill(panel, entity=entity, views=views, start=start, stop=start + steps, part=part)
+            may = None if boring is None else boring[entity]
+            still = _standstill(panel, entity=entity, views=views, start=start, stop=start + steps, part=part, boring=may)
             yield told.merge_sorted(joint, key=AT).merge_sorted(still, key=AT)
 
 
@@ -167,12 +171,16 @@ def _joint(
     )
 
 
-def _standstill(panel: Panel, *, entity: int, views: Views, start: int, stop: int, part: Part | None) -> pl.DataFrame:
+def _standstill(
+    panel: Panel, *, entity: int, views: Views, start: int, stop: int, part: Part | None, boring: NDArray[np.bool_] | None
+) -> pl.DataFrame:
     """The rows of STANDSTILL of one entity, from one step to another (exclusive), which see all steps before."""
     if views.standstill is None:
         return pl.DataFrame(schema=FORECASTS)
     row = views.row(panel.entities[entity])
-    run, bar = views.standstill.told(row, values=panel.values[entity, :stop], observed=panel.observed[entity, :stop], targets=panel.targets)
+    may = None if boring is None else boring[:stop]
+    values, observed = panel.values[entity, :stop], panel.observed[entity, :stop]
+    run, bar = views.standstill.told(row, values=values, observed=observed, targets=panel.targets, boring=may)
     told = run > bar
     told[:start] = False
     if part is not None:

@@ -8,7 +8,7 @@ instant    of an entity and minute: the surprise of the target JOINT, all target
            views, the mean surprise of the targets
 standstill that an entity stands still for longer than it may (see `serving.standstill`) is a verdict of its own, of the target STANDSTILL:
            told in the steps in which it does, with run / bar as the surprise; "actual" is the run, "forecast" the bar. It has no threshold
-           and no promise, what an entity is ranked by does not know of it, and what the operator says of targets does not excuse it
+           and no promise, what an entity is ranked by does not know of it, and of what the operator says only dead bands excuse it
 score      the greatest instant so far, each halved for every `HALF_LIFE_STEPS` steps that have gone since: the onset is told at once, and
            who was in trouble a moment ago still ranks before who was not. It ranks minutes; it decides nothing
 """

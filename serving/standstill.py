@@ -10,7 +10,8 @@ A flat line looks like a good day to a forecaster: where the last value is expec
 
 A column that never moves, or counts so few that many a minute's number is that of the next, says nothing by repeating itself: how long it
 does follows its level, and a quieter month would be told as a standstill. Hence RARE. Who has shown less than a week is held to the highest
-bars of those who have shown one, too; who is not known, to those alone.
+bars of those who have shown one, too; who is not known, to those alone. A target may stand within its dead band, which the operator says
+(see `serving.operator`), and the whole may while every target that is told lies within its own.
 
 A missing step is no observation: it neither prolongs a run nor ends it, unless so many are missing in a row (`gap`) that nobody knows what
 was between. A value that has stood for `longest` steps is taken for normal from then on, as `thresholds.accept_hours` has it of any other
@@ -53,7 +54,9 @@ class Standstill:
     gap: int
     longest: int
 
-    def told(self, row: int, *, values: Floats, observed: Bools, targets: Sequence[int]) -> tuple[Floats, Floats]:
+    def told(
+        self, row: int, *, values: Floats, observed: Bools, targets: Sequence[int], boring: Bools | None = None
+    ) -> tuple[Floats, Floats]:
         """f32[T] twice: the run that is the greatest for its bar at every step, and that bar.
 
         Args:
@@ -61,8 +64,12 @@ class Standstill:
             values: f32[T, P], scaled.
             observed: bool[T, P].
             targets: K indices into the parameters.
+            boring: bool[T, K], where a target may stand still; nowhere by default.
         """
         run = runs(values, observed=observed, targets=targets, gap=self.gap, longest=self.longest)
+        if boring is not None:
+            whole = boring.any(axis=1) & (boring | ~observed[:, list(targets)]).all(axis=1)
+            run = np.where(np.column_stack([boring, whole]), 0, run)
         which = (run / self.bars[row]).argmax(axis=1)
         return run[np.arange(len(run)), which].astype(np.float32), self.bars[row, which]
 

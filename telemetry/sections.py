@@ -142,7 +142,8 @@ class Parameter(Section):
     direction: Literal["both", "up", "down"] = "both"
     """Of a target: whether what lies above its forecast can be an anomaly ("up"), what lies below it ("down"), or either."""
     dead_band: tuple[FiniteFloat, FiniteFloat] | None = None
-    """Of a target: values from the first to the second (inclusive, canonical unit) are never anomalous, whatever was forecast."""
+    """Of a target: values from the first to the second (inclusive, canonical unit) are never anomalous, whatever was forecast and however
+    long they stand still."""
     minimum_width: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     """Of a target: a value that is no further than this from its forecast (canonical unit) is never anomalous."""
     description: str = ""

@@ -60,6 +60,21 @@ def test_a_standstill_is_told_the_same_in_whatever_portions_one_scores(tmp_path:
     assert expected.table("coverage").filter(pl.col(STATE) == "no data").is_empty()
 
 
+def test_what_stands_still_within_its_dead_band_is_told_by_nobody_in_whatever_portions_one_scores(tmp_path: Path) -> None:
+    places = make_places(tmp_path)
+    every, found = flat_rows(), place_of(places, "portions")
+    said = {name: each.model_copy(update={"dead_band": (0.2, 0.3)}) for name, each in found.contract.parameters.items() if each.target}
+    for names, expected in ((("queries",), {"a"}), (("queries", "cpu"), set())):
+        for steps in ((100, 155, 192, 195, 260), (260,)):
+            place = place_of(places, f"{len(names)} of {len(steps)}")
+            declared = place.contract.parameters | {name: said[name] for name in names}
+            place = replace(place, contract=place.contract.model_copy(update={"parameters": declared}))  # and not the release's own
+            for step in steps:
+                place.arrive(every.filter(pl.col(AT) < at(step)))
+                place.score()
+            assert set(told(place)[ENTITY]) == expected
+
+
 def test_a_value_that_comes_late_ends_a_standstill_after_all(tmp_path: Path) -> None:
     places = make_places(tmp_path)
     found, expected = place_of(places, "late"), place_of(places, "backlog")

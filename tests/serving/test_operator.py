@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from serving import operator, scorer
 from serving.incidents import open_incidents
-from serving.operator import excused
+from serving.operator import boring, excused
 from serving.scorer import score
-from telemetry.schema import ACTUAL, AT, FORECASTS, JOINT, SCORES, SURPRISE, TARGET, THRESHOLDS, VERDICT
+from telemetry.panel import CALENDAR, Panel, Part
+from telemetry.schema import ACTUAL, AT, FORECASTS, JOINT, SCALES, SCORES, SURPRISE, TARGET, THRESHOLDS, VERDICT
 from telemetry.sections import Parameter, Thresholds
 
 ForecastsOf = Callable[..., pl.DataFrame]
@@ -38,6 +41,9 @@ def verdicts(forecasts: pl.DataFrame, **fields: Any) -> list[str]:
         ({"minimum_width": 10.0}, ["normal", "normal"]),
         ({"dead_band": (10.0, 11.0)}, ["normal", "normal"]),
         ({"dead_band": (0.0, 9.9)}, ["anomalous", "anomalous"]),
+        ({"dead_band": (10.000005, 11.0)}, ["normal", "normal"]),  # 10 as it comes back from what the network read
+        ({"dead_band": (0.0, 9.999995)}, ["normal", "normal"]),
+        ({"dead_band": (10.0001, 11.0)}, ["anomalous", "anomalous"]),
         ({"dead_band": (0.0, 9.9), "direction": "up", "minimum_width": 2.0}, ["anomalous", "normal"]),
     ],
 )
@@ -126,6 +132,39 @@ def test_saying_nothing_is_as_if_nothing_could_be_said() -> None:
     told = Parameter(unit="count", target=True, dead_band=(1, 2))
     assert Parameter.model_validate(told.model_dump(mode="json")) == told
     assert set(told.model_dump()) - set(plain.model_dump()) == {"dead_band"}
+
+
+def panel_of(told: NDArray[Any], *, mean: float, sd: float) -> Panel:
+    """Of `a`, with the targets t and q in this order; f64[step, target] in canonical units."""
+    steps = len(told)
+    return Panel(
+        entities=("a",),
+        parameters=("t", "q"),
+        targets=(0, 1),
+        start_us=0,
+        cadence_seconds=60,
+        values=((told - mean) / sd).astype(np.float32)[None],
+        observed=np.isfinite(told)[None],
+        calendar=np.zeros((steps, len(CALENDAR)), dtype=np.float32),
+        newcomer=np.zeros((1, steps), dtype=np.bool_),
+        part=np.full((1, steps), Part.TEST, dtype=np.uint8),
+        incident=np.zeros((1, steps), dtype=np.bool_),
+    )
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(0.0, 1.0), (123.4567, 7.7), (1_234_567.8, 321.0), (-3.3, 0.001)])
+def test_what_the_source_told_within_a_dead_band_is_boring_up_to_its_very_edges(mean: float, sd: float) -> None:
+    q = np.array([0.0, 20.0, 7.0, 24.0, -4.0, np.nan])
+    panel = panel_of(np.stack([np.full(6, 7.0), q], axis=1), mean=mean, sd=sd)
+    scales = pl.DataFrame([("a", name, mean, sd, 9) for name in ("t", "q")], schema=SCALES, orient="row")
+    found = boring(panel, scales=scales, parameters=said(dead_band=(0.0, 20.0)))
+    assert found is not None
+    assert found[0].tolist() == [[False, each] for each in (True, True, True, False, False, False)]
+
+
+def test_where_no_target_has_a_dead_band_nothing_is_boring() -> None:
+    scales = pl.DataFrame([("a", name, 0.0, 1.0, 9) for name in ("t", "q")], schema=SCALES, orient="row")
+    assert boring(panel_of(np.zeros((3, 2)), mean=0.0, sd=1.0), scales=scales, parameters=said(minimum_width=9.0, direction="up")) is None
 
 
 def test_both_modules_mean_the_same_by_normal() -> None:

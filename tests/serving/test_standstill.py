@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from serving.contributions import BECAUSE, explained
 from serving.forecasts import tell
 from serving.incidents import open_incidents
+from serving.operator import boring
 from serving.scorer import coverage, entity_scores, score
 from serving.standstill import LEAST_STEPS, MARGIN, Standstill, learn, runs
 from serving.surprise import errors
@@ -35,7 +36,7 @@ from telemetry.schema import (
     THRESHOLDS,
     VERDICT,
 )
-from telemetry.sections import Thresholds
+from telemetry.sections import Parameter, Thresholds
 
 ForecastsOf = Callable[..., pl.DataFrame]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -254,6 +255,40 @@ def test_it_is_told_the_same_from_whatever_step_on_and_of_the_part_alone_that_is
     tested = tell(panel, panel.values[:, :, None, :2], leads=(1,), scales=SCALED, start=0, part=Part.TEST, views=views).filter(of_still)
     assert tested.equals(whole.filter(pl.col(AT) >= START + 14 * MINUTE))
     assert whole.height > tested.height
+
+
+def steps_told(values: NDArray[Any], **dead_bands: tuple[float, float]) -> list[int]:
+    """The steps of which a standstill is told, by bars of ten steps."""
+    panel, still = panel_of(values, part=Part.TEST), Standstill(bars=np.full((2, 3), 10.0, dtype=np.float32), gap=60, longest=99)
+    said = {name: Parameter(unit="count", target=True, dead_band=band) for name, band in dead_bands.items()}
+    rows = tell(
+        panel,
+        panel.values[:, :, None, :2],
+        leads=(1,),
+        scales=SCALED,
+        start=0,
+        views=views_of(1, still=still),
+        boring=boring(panel, scales=SCALED, parameters=said),
+    )
+    return [(at - START) // MINUTE for at in rows.filter(pl.col(TARGET) == STANDSTILL)[AT]]
+
+
+def test_a_target_may_stand_still_within_its_dead_band_and_nowhere_else() -> None:
+    values = restless(60)
+    values[0, 20:40, 0] = 7.0
+    told = list(range(31, 40))
+    assert steps_told(values) == steps_told(values, p0=(7.1, 900.0)) == steps_told(values, p1=(0.0, 900.0)) == told
+    assert steps_told(values, p0=(0.0, 7.0)) == []
+
+
+def test_what_stands_beside_a_target_that_may_is_told_and_the_whole_may_where_every_target_may() -> None:
+    values = restless(60)
+    values[0, 20:40, 0], values[0, 25:45, 1] = 7.0, 8.0
+    assert steps_told(values, p0=(0.0, 9.0)) == list(range(36, 45))  # of p1
+    values[0, 20:45] = [7.0, 8.0, 9.0]
+    values[0, 33, 1] = np.nan
+    assert steps_told(values, p0=(0.0, 9.0)) == [31, 32, *range(34, 45)]  # of p1 and of the whole, as far as anything else is told
+    assert steps_told(values, p0=(0.0, 9.0), p1=(0.0, 9.0)) == []
 
 
 def test_a_release_without_it_tells_no_standstill() -> None:
