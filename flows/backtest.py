@@ -1,4 +1,9 @@
-"""Backtest: a period over again by a release, as live scoring would have told it, beside baselines and the team's own threshold rules."""
+"""Backtest: a period over again by a release, as live scoring would have told it, beside baselines and the team's own threshold rules.
+
+By default it is the champion's weights that are tested. Of a champion that was recalibrated last night the thresholds know all but some
+hours; then those of an older release of the same weights are taken, which know less: the newest that leaves what is asked for to be tested
+by, and where no period is asked for, a week.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +29,7 @@ from flows.runs import Run, begin
 from flows.settings import Settings
 from serving import ledger
 from serving.incidents import match
-from serving.release import Release, load
+from serving.release import WEIGHTS, Release, load
 from serving.suspensions import spans
 from telemetry import alert_rules
 from telemetry import contract as contracts
@@ -37,6 +42,8 @@ from validation.detection import Told
 
 RULES: Final = "rules"
 LEARNED: Final = "learned_until"
+LEAST_PERIOD: Final = timedelta(days=7)
+"""A week shows every hour of the week."""
 
 
 class BacktestError(TidewatchError):
@@ -56,6 +63,7 @@ class Asked:
         until: exclusive.
         in_sample: whether the release knows some of it.
         labels: LABELS that begin in it.
+        champion: whose weights these are, and whose own thresholds know too much; null where the release itself was asked for.
     """
 
     lake: Lake
@@ -66,11 +74,12 @@ class Asked:
     until: datetime
     in_sample: bool
     labels: pl.DataFrame
+    champion: str | None = None
 
     @property
     def calibrated(self) -> datetime:
         """Up to which the release knows what was."""
-        return datetime.fromisoformat(self.release.manifest[CALIBRATED])
+        return _calibrated(self.release)
 
     @property
     def name(self) -> str:
@@ -97,7 +106,7 @@ def backtest(
         contract: Name of a contract that ships (fleet, smd), or path of a TOML file.
         since: From here on; by default from where the release was calibrated.
         until: Up to here, exclusive; by default to the end of what the lake holds.
-        release: Its id; by default the champion.
+        release: Its id; by default the champion, or one of the same weights whose thresholds know less.
         rules: A rules file as Prometheus reads it.
         in_sample: Go through what the release has learned from or was calibrated on, too; the figures are marked.
     """
@@ -122,18 +131,19 @@ def _asked(contract: str, *, settings: Settings, since: str | None, until: str |
     declared = contracts.load(settings.contract_path(contract))
     lake = lake_of(declared, settings=settings)
     standing = ledger.champion(lake)
-    wanted = release or (standing.release if standing else "")
-    if not wanted:
+    if not release and standing is None:
         raise ReleaseError("No release is in force that could be gone back with.", hint="train one first: tidewatch retrain.")
-    found = load(wanted, folder=settings.releases_folder)
-    learned = contracts.parse(found.contract, path=f"of release {found.id}")
+    champion = load(release or (standing.release if standing else ""), folder=settings.releases_folder)
+    learned = contracts.parse(champion.contract, path=f"of release {champion.id}")
     now, cadence = datetime.now(UTC), learned.time.cadence
     last = lake.grid(contract=learned).select(pl.col(AT).max()).collect().item()
     if last is None:
         raise EmptySourceError(f"The lake {lake.root} holds no grid.", hint="ingest a source first: tidewatch ingest.")
-    calibrated = datetime.fromisoformat(found.manifest[CALIBRATED])
-    start = _step(instant(since, now=now, name="since") or calibrated, cadence=cadence)
+    begin_at = instant(since, now=now, name="since")
     end = min(_step(instant(until, now=now, name="until") or last + cadence, cadence=cadence), last + cadence)
+    found = champion if release or in_sample else unknowing(champion, lake=lake, folder=settings.releases_folder, since=begin_at, until=end)
+    learned, calibrated = contracts.parse(found.contract, path=f"of release {found.id}"), _calibrated(found)
+    start = _step(begin_at or calibrated, cadence=cadence)
     if start >= end:
         raise BacktestError(
             f"There is nothing from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: the lake ends with {last:%Y-%m-%d %H:%M}, and "
@@ -156,7 +166,33 @@ def _asked(contract: str, *, settings: Settings, since: str | None, until: str |
         until=end,
         in_sample=start < calibrated,
         labels=labels_of(lake).filter(begin_in).sort(ENTITY, START),
+        champion=champion.id if found is not champion else None,
     )
+
+
+def unknowing(champion: Release, *, lake: Lake, folder: Path, since: datetime | None, until: datetime) -> Release:
+    """The newest release of the champion's weights that was calibrated before a period, as far as there is one.
+
+    Args:
+        champion: in force; it is taken where none was calibrated before `since`.
+        lake: whose ledger tells of the others. What was revoked is passed over.
+        folder: of releases.
+        since: first instant of the period; by default a week before `until`, and the oldest where none was calibrated before that.
+        until: end of the period.
+    """
+    asked, chosen = since or until - LEAST_PERIOD, champion
+    for standing in reversed(ledger.in_force(ledger.history(lake))):
+        found = champion if standing.release == champion.id else load(standing.release, folder=folder)
+        if found.files[WEIGHTS] != champion.files[WEIGHTS]:
+            break
+        chosen = found
+        if _calibrated(found) <= asked:
+            return found
+    return chosen if since is None else champion
+
+
+def _calibrated(release: Release) -> datetime:
+    return datetime.fromisoformat(release.manifest[CALIBRATED])
 
 
 def _step(at: datetime, *, cadence: timedelta) -> datetime:
@@ -278,4 +314,11 @@ def _facts(found: Comparison) -> dict[str, Any]:  # Any: plain JSON
 def _sentence(asked: Asked, found: Comparison) -> str:
     marked = " In sample: the release knows this period, and these figures are no test of it." if asked.in_sample else ""
     told = detectors.verdict(found.rows)
-    return f"{told[:1].upper()}{told[1:]}{marked}"
+    return f"{told[:1].upper()}{told[1:]}{_whose(asked)}{marked}"
+
+
+def _whose(asked: Asked) -> str:
+    """Why it is not the champion that was tested; nothing where it was."""
+    if asked.champion is None:
+        return ""
+    return f" By {asked.release.id}, of the same weights as the champion {asked.champion}, whose own thresholds know this period."

@@ -18,7 +18,9 @@ def backtest(
         typer.Option(help="From here on: 2026-01-31T06:00:00Z, or 14d for the last two weeks. Default: where it was calibrated."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Up to here, exclusive. Default: the end of what the lake holds.")] = None,
-    release: Annotated[str, typer.Option(help="Its id; by default the champion.")] = "",
+    release: Annotated[
+        str, typer.Option(help="Its id; by default the champion, or an older one of its weights whose thresholds know less.")
+    ] = "",
     rules: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Your own threshold rules, a file as Prometheus reads it.")
     ] = None,

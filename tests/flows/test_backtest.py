@@ -9,8 +9,10 @@ from polars.testing import assert_frame_equal
 from flows import exhibits
 from flows.backtest import BacktestError, backtest
 from flows.lakes import lake_of
+from flows.recalibrate import recalibrate
 from flows.score import score
 from flows.settings import Settings
+from serving.release import load
 from telemetry import contract as contracts
 from telemetry.errors import ReleaseError, RulesError
 from telemetry.schema import INCIDENT, INCIDENTS
@@ -75,6 +77,17 @@ def test_a_period_that_the_release_knows_is_refused_or_marked(released: Released
     assert told["in_sample"]
     assert "no test of it" in told["sentence"]
     assert "no test of it" in Path(told["page"]).read_text(encoding="utf-8")
+
+
+def test_after_a_recalibration_the_same_weights_are_tested_with_thresholds_that_know_nothing_of_the_period(released: Released) -> None:
+    contract, first = released.fleet.contract, released.summary["release"]
+    second = recalibrate(contract=contract)["release"]
+    told = backtest(contract=contract)
+    assert (told["scored_by"], told["in_sample"]) == (first, False)
+    assert told["since"] == load(first, folder=Settings().releases_folder).manifest["calibrated_until"].replace(" ", "T")
+    assert f"By {first}, of the same weights as the champion {second}" in told["sentence"]
+    with pytest.raises(BacktestError, match="would test it by what it knows"):
+        backtest(contract=contract, release=second, since=told["since"])
 
 
 def test_what_cannot_be_gone_through_is_refused(released: Released, tmp_path: Path) -> None:
