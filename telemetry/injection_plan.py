@@ -28,6 +28,8 @@ TRIES: Final = 40
 """Stretches that are tried for a fault before it is left out."""
 TOLD: Final = 0.95
 """The share of a stretch's steps in which a target must have been observed."""
+OFTEN: Final = 0.1
+"""A target of whose observations more are the one before, such as a count of what is rare, stands still as it always does: no flat line."""
 REALISED: Final = 0.75
 """A fault of which less than this share could be told, because no value lies below nothing, is put elsewhere or left out."""
 
@@ -40,7 +42,7 @@ def plan(
 
     A stretch is as long as the longest fault and a gap, in which the network's state comes to rest again; it holds one fault, that
     ends a gap before the stretch does. What cannot be told where it falls (half a deviation less than nothing) is tried elsewhere,
-    and left out in the end.
+    and left out in the end; so is a flat line of a target whose values often come again.
 
     Args:
         panel: scaled telemetry; the entities that are no part of `by` are passed over.
@@ -67,7 +69,17 @@ def plan(
                 made.append(fault)
                 del slots[attempt]
                 break
-    return as_frame(made, panel=panel)
+    often = _often_again(panel)
+    return as_frame([fault for fault in made if fault.kind != FLAT or not often[fault.entity, fault.targets[0]]], panel=panel)
+
+
+def _often_again(panel: Panel) -> NDArray[np.bool_]:
+    """bool[E, K]: whether more than OFTEN of the pairs of steps in which a target was observed tell one value."""
+    chosen = list(panel.targets)
+    values, there = panel.values[:, :, chosen], panel.observed[:, :, chosen]
+    pairs = there[:, 1:] & there[:, :-1]
+    again = (pairs & (values[:, 1:] == values[:, :-1])).sum(axis=1)
+    return np.asarray(again > OFTEN * pairs.sum(axis=1))
 
 
 def _steps(kind: str, strength: float) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from telemetry.injection import DEGRADATION, DRAW, DROP, INJECTED, NOISE, NOTHING, RAMP, SHIFT, SILENCE, SPIKE, STRENGTH
+from telemetry.injection import DEGRADATION, DRAW, DROP, FLAT, INJECTED, NOISE, NOTHING, RAMP, SHIFT, SILENCE, SPIKE, STRENGTH
 from telemetry.schema import ENTITY, KIND, Schema
 from validation.metrics import wilson_lower
 
@@ -40,9 +40,9 @@ GRADED: Final[Schema] = {
     MOST: pl.Float64,
     MINUTES_TO_DETECT: pl.Float64,
 }
-MATTERS_FROM: Final = {**dict.fromkeys((SPIKE, DROP, RAMP, SHIFT, NOISE, DEGRADATION), 4.0), SILENCE: 10.0}
-"""From this strength on a fault of the class is one that nobody may miss, and the gate counts it: four deviations, ten silent steps. A flat
-line never is: where a target hardly moves, a stopped one is what it always is."""
+MATTERS_FROM: Final = {**dict.fromkeys((SPIKE, DROP, RAMP, SHIFT, NOISE, DEGRADATION), 4.0), SILENCE: 10.0, FLAT: 30.0}
+"""From this strength on a fault of the class is one that nobody may miss, and the gate counts it: four deviations, ten silent steps, thirty
+steps of a value that otherwise seldom comes again (no other flat line is planned: where a target hardly moves, it is what it always is)."""
 ENOUGH: Final = 0.8
 """The recall from which on a strength counts as found."""
 ALPHA: Final = 0.05

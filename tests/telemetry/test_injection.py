@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -257,6 +258,22 @@ def test_a_constant_target_is_struck_by_nothing_that_is_graded_in_deviations() -
     assert not by.deviation.any()
     told = plan(of, by=by, scales=scales(), where=EVERYWHERE, seed=0, each=1, gap_steps=GAP)
     assert set(told[KIND]) == {SILENCE, NOTHING}
+
+
+def test_a_target_whose_values_often_come_again_has_no_flat_line_and_all_else_is_as_ever() -> None:
+    of = replace(PANEL, values=PANEL.values.copy())
+    of.values[0, :, 1] = np.random.default_rng(9).integers(0, 6, STEPS_OF_PANEL)  # one value in six is the one before
+
+    def planned() -> pl.DataFrame:
+        strengths = {FLAT: (15.0, 30.0), DROP: (4.0,)}
+        return plan(of, by=BY, scales=scales(), where=EVERYWHERE, seed=3, each=6, gap_steps=GAP, strengths=strengths)
+
+    left_out = (pl.col(ENTITY) == ENTITIES[0]) & (pl.col("targets").list.first() == TARGETS[1]) & (pl.col(KIND) == FLAT)
+    with patch("telemetry.injection_plan.OFTEN", 0.25):
+        every = planned()
+    assert every.filter(left_out).height > 0
+    assert planned().equals(every.filter(~left_out))
+    assert planned().filter(pl.col(KIND) == FLAT).height > 0
 
 
 def test_models_with_other_scales_meet_the_same_faults() -> None:

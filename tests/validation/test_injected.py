@@ -68,11 +68,16 @@ def test_a_class_is_found_from_the_strength_on_above_which_every_one_is() -> Non
 
 def test_the_gate_counts_strong_faults_of_mature_entities_alone() -> None:
     strong = met(
-        (SPIKE, 4.0, half(5)), (SPIKE, 2.0, [True] * 9), (FLAT, 60.0, [False] * 9), (NOTHING, 0.0, [True] * 9), (SILENCE, 30.0, [True])
+        (SPIKE, 4.0, half(5)),
+        (SPIKE, 2.0, [True] * 9),
+        (FLAT, 15.0, [False] * 9),
+        (NOTHING, 0.0, [True] * 9),
+        (SILENCE, 30.0, [True]),
+        (FLAT, 30.0, [True, False]),
     )
     told = found_of(pl.concat([strong, met((SPIKE, 8.0, [True] * 9), who=NEWCOMERS)]))
-    assert (told.faults, told.found) == (11, 6)
-    assert told.lower < told.recall == pytest.approx(6 / 11)
+    assert (told.faults, told.found) == (13, 7)
+    assert told.lower < told.recall == pytest.approx(7 / 13)
     assert found_of(strong.clear()).recall != found_of(strong.clear()).recall, "of none there is no recall"
 
 
