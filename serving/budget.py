@@ -5,12 +5,15 @@ that the other half has taught, as the days to come will be by bars that know no
 new ones do, and a count of theirs would promise too little. An incident over the cut between the halves is one incident. Where the budget
 is less than what so short a part can show, the count is extrapolated: it falls about as a power of the factor, as the tails do.
 
-Only surprises count: nobody is told less of a silence by a higher threshold.
+Newcomers are not counted, unless there is nobody else: they are forecast worse than the others and change from week to week, and one of
+them would make everybody blind. Their thresholds are moved by the same factor, and what they open comes on top. Only surprises count:
+nobody is told less of a silence by a higher threshold.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import polars as pl
@@ -18,7 +21,7 @@ import polars as pl
 from serving.incidents import SILENCE, open_incidents
 from serving.shrinkage import FIRST, LENDS, SECOND
 from serving.surprise import Z
-from telemetry.schema import ACTUAL, AT, COUNT, ENTITY, FORECAST, RELEASE, SCORES, SURPRISE, TARGET, THRESHOLD, VERDICT
+from telemetry.schema import ACTUAL, AT, COUNT, ENTITY, FORECAST, LABEL, RELEASE, SCORES, SURPRISE, TARGET, THRESHOLD, VERDICT
 from telemetry.sections import Budget, Thresholds
 
 SHIFT_HOURS: Final = 8
@@ -27,8 +30,11 @@ LEAST_FACTOR: Final = 0.25
 GREATEST_FACTOR: Final = 64.0
 HALVINGS: Final = 14
 """Of that range, on a logarithmic scale: the factor is found to one part in 3000."""
-SHOWN: Final = 10
-"""Fewer incidents are too few to count by: their number is extrapolated from this many and from `DEEPER` times as many."""
+LEAST_SHOWN: Final = 10
+MOST_SHOWN: Final = 40
+SHOWN_A_DAY: Final = 0.3
+"""Fewer incidents, of an entity a day, than this are too few to count by: their number is extrapolated from this many and from `DEEPER`
+times as many. Where more open than about one an entity and day they run into each other, and are no power of anything."""
 DEEPER: Final = 4
 HALVED_HOURS: Final = 2 * 24
 """Of a newcomer with less, one half is the night of the other: it is judged by its whole bar. Who lends has both halves of everything."""
@@ -48,6 +54,7 @@ class Spent:
         units: how many customer-weeks, or shifts, were looked at.
         rests_on: incidents that were counted in order to find the factor: it is known no better than 1 / sqrt of that.
         extrapolated: whether the calibrate part is too short to show so few incidents.
+        entities: whose incidents were counted.
     """
 
     per: str
@@ -57,6 +64,7 @@ class Spent:
     units: float
     rests_on: int
     extrapolated: bool
+    entities: tuple[str, ...]
 
 
 def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Thresholds, cadence_seconds: int, least: float) -> Spent:
@@ -64,33 +72,43 @@ def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Th
 
     Args:
         budget: what the operator can look at.
-        peaks: `entity, target, at, z, first`, the greatest z of the calibrate part; FIRST where one is of its older half.
+        peaks: `entity, target, at, z, label, first`, the greatest z of the calibrate part and all labelled ones, which do not count; FIRST
+            where one is of its older half.
         bars: as `serving.shrinkage.shrunk` has them; COUNT tells how long each was watched. Where there is no bar of the other half, the
             whole part's stands in.
         policy: when an incident opens.
         cadence_seconds: length of a step.
         least: no threshold is lower.
     """
-    over = _beside_the_other_half(peaks, bars=bars, cadence_seconds=cadence_seconds)
+    own = bars.filter(LENDS) if bars.get_column(LENDS).any() else bars
+    normal = _of_no_label(peaks, again=timedelta(seconds=cadence_seconds * (policy.close_minutes + policy.reopen_minutes)))
+    over = _beside_the_other_half(normal, bars=own, cadence_seconds=cadence_seconds)
 
     def opened(factor: float) -> int:
         ratio = pl.col(Z) / (pl.col(_BAR) * factor).clip(lower_bound=least)
         return count(over.select(ENTITY, AT, TARGET, ratio.alias(SURPRISE)), policy=policy, cadence_seconds=cadence_seconds)
 
-    units = watched(bars, per=budget.per, cadence_seconds=cadence_seconds)
-    asked = budget.incidents * units
-    factor = _where(opened, wanted=max(asked, SHOWN))
-    if extrapolated := asked < SHOWN:
-        factor *= _further(opened, near=factor, wanted=asked)
+    units = watched(own, per=budget.per, cadence_seconds=cadence_seconds)
+    asked, shown = budget.incidents * units, _shown(own, cadence_seconds=cadence_seconds)
+    factor = _where(opened, wanted=max(asked, shown))
+    if extrapolated := asked < shown:
+        factor *= _further(opened, near=factor, shown=shown, wanted=asked)
     return Spent(
         per=budget.per,
         promised=budget.incidents,
         realised=opened(factor) / units if units else 0.0,
         factor=factor,
         units=units,
-        rests_on=round(max(asked, SHOWN)),
+        rests_on=round(max(asked, shown)),
         extrapolated=extrapolated,
+        entities=tuple(own.get_column(ENTITY).unique().sort()),
     )
+
+
+def _of_no_label(peaks: pl.DataFrame, *, again: timedelta) -> pl.DataFrame:
+    """Without labelled minutes, and without those so soon after one that what opens there is told as the labelled incident, open again."""
+    last = pl.when(LABEL).then(AT).forward_fill().over(ENTITY, order_by=AT)
+    return peaks.filter(~pl.col(LABEL), (pl.col(AT) - last > again).fill_null(value=True))
 
 
 def _beside_the_other_half(peaks: pl.DataFrame, *, bars: pl.DataFrame, cadence_seconds: int) -> pl.DataFrame:
@@ -99,6 +117,12 @@ def _beside_the_other_half(peaks: pl.DataFrame, *, bars: pl.DataFrame, cadence_s
     other = pl.when(halved).then(pl.when(_OLDER).then(SECOND).otherwise(FIRST))
     told = peaks.select(ENTITY, TARGET, AT, Z, pl.col(FIRST).alias(_OLDER)).join(bars, on=[ENTITY, TARGET])
     return told.with_columns(pl.coalesce(other, THRESHOLD).alias(_BAR))
+
+
+def _shown(bars: pl.DataFrame, *, cadence_seconds: int) -> float:
+    """How many incidents are enough to count by."""
+    steps = int(bars.group_by(ENTITY).agg(pl.col(COUNT).max()).get_column(COUNT).sum())
+    return min(max(SHOWN_A_DAY * steps * cadence_seconds / (24 * 3600), LEAST_SHOWN), MOST_SHOWN)
 
 
 def count(surprises: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -> int:
@@ -127,9 +151,9 @@ def _where(opened: Callable[[float], int], *, wanted: float) -> float:
     return math.exp(high)
 
 
-def _further(opened: Callable[[float], int], *, near: float, wanted: float) -> float:
-    """How many times `near` the factor is at which `wanted` incidents open, fewer than `SHOWN`."""
-    many, few = opened(before := _where(opened, wanted=SHOWN * DEEPER)), opened(near)
+def _further(opened: Callable[[float], int], *, near: float, shown: float, wanted: float) -> float:
+    """How many times `near`, at which `shown` open, the factor is at which `wanted` incidents open, fewer than that."""
+    many, few = opened(before := _where(opened, wanted=shown * DEEPER)), opened(near)
     if not 0 < few < many:
         return 1.0
     fall = math.log(many / few) / math.log(near / before)

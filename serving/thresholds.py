@@ -11,7 +11,8 @@ The width of the band around a forecast is therefore THRESHOLD * SD * SIGMA, in 
 
     conformal   the z that is exceeded at the promised rate: first of each entity, moved towards that of the others (`serving.shrinkage`);
                 then all of a target by one factor, so that over all entities together the promised share of the minutes lies above the
-                bars that the other half of the calibrate part gives
+                bars that the other half of the calibrate part gives; not so where thresholds are tracked (`serving.tracking`): what the
+                factor foresees of drift they answer when it comes, and a bar that was raised for it falls but slowly
     tail        the same z by a fitted law of extreme values, entity by entity, moved likewise; for rates that no calibrate part can show
     sigma       so many usual errors
     mean_sd     the mean of z and so many of its deviations more, moved likewise
@@ -114,8 +115,7 @@ def calibrated(forecasts: pl.DataFrame | Iterable[pl.DataFrame], *, policy: Thre
     bars = _floored(bars)
     spent = None
     if policy.budget is not None:
-        normal = peaks.filter(~pl.col(LABEL))
-        spent = spend(policy.budget, peaks=normal, bars=bars, policy=policy, cadence_seconds=cadence_seconds, least=LEAST_THRESHOLD)
+        spent = spend(policy.budget, peaks=peaks, bars=bars, policy=policy, cadence_seconds=cadence_seconds, least=LEAST_THRESHOLD)
         bars = _floored(bars.with_columns(pl.col(*BARS) * spent.factor))
     sds = pl.concat([each.sds for each in seen])
 
@@ -181,7 +181,7 @@ def _bar(policy: Thresholds, *, rate: float) -> pl.Expr:
 
 def _levelled(bars: pl.DataFrame, *, peaks: pl.DataFrame, policy: Thresholds, cadence_seconds: int) -> pl.DataFrame:
     """`bars` of each target moved by one factor: to the promised share of all its minutes, or to where labels are told best."""
-    if policy.method not in ("conformal", "best_f1"):
+    if policy.method not in ("conformal", "best_f1") or (policy.track and policy.method == "conformal"):
         return bars
     factor = _to_the_promise(bars, peaks=peaks, rate=promised_rate(policy, cadence_seconds=cadence_seconds))
     level = _times(bars, factor)

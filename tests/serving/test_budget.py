@@ -10,7 +10,7 @@ import pytest
 from serving.budget import Spent, spend, watched
 from serving.shrinkage import FIRST, LENDS, SECOND
 from serving.surprise import Z
-from telemetry.schema import AT, COUNT, ENTITY, TARGET, THRESHOLD, TIME
+from telemetry.schema import AT, COUNT, ENTITY, LABEL, TARGET, THRESHOLD, TIME
 from telemetry.sections import Budget, Thresholds
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,6 +32,7 @@ def peaks(bursts: int, *, seed: int = 0) -> pl.DataFrame:
             ),
             Z: 3.0 * size[burst],
             FIRST: burst < bursts // 2,
+            LABEL: False,
         }
     )
 
@@ -60,10 +61,10 @@ def counted(z: pl.DataFrame, *, bars: pl.DataFrame = BARS) -> float:
     return found.realised * found.units
 
 
-def burst(z: float, *, minute: int, older: bool, entity: str = "c0/eu") -> pl.DataFrame:
+def burst(z: float, *, minute: int, older: bool, entity: str = "c0/eu", label: bool = False) -> pl.DataFrame:
     """Six minutes from `minute` on."""
     at = pl.Series([START + timedelta(minutes=minute + step) for step in range(6)]).cast(TIME)
-    return pl.DataFrame({ENTITY: entity, TARGET: "q", AT: at, Z: z, FIRST: older})
+    return pl.DataFrame({ENTITY: entity, TARGET: "q", AT: at, Z: z, FIRST: older, LABEL: label})
 
 
 @pytest.mark.parametrize("incidents", [3.0, 10.0, 30.0])
@@ -122,6 +123,7 @@ YOUNG = 2 * 24 * 60 - 1
 def test_without_a_bar_of_another_day_the_whole_part_s_stands_in(told: dict[str, object], expected: float) -> None:
     taught = BARS.with_columns(pl.lit(3.0).alias(SECOND), pl.lit(1e6).alias(THRESHOLD))
     changed = taught.with_columns(pl.lit(value, dtype=taught.schema[name]).alias(name) for name, value in told.items())
+    changed = changed.filter(pl.col(ENTITY) == "c0/eu")  # or those who lend would be counted alone
     assert counted(burst(1e5, minute=0, older=True), bars=changed) == expected
 
 
@@ -130,3 +132,31 @@ def test_bars_that_chance_has_moved_ask_for_a_greater_factor() -> None:
     up = pl.Series([0.4, -0.4] * (CUSTOMERS // 2)).exp()
     noisy = BARS.with_columns((pl.col(FIRST) * up).alias(FIRST), (pl.col(SECOND) / up).alias(SECOND))
     assert spent(Budget(incidents=10.0), bars=noisy).factor > 1.05 * spent(Budget(incidents=10.0)).factor
+
+
+def test_newcomers_are_not_counted_unless_there_is_nobody_else() -> None:
+    loud = pl.concat([burst(1e5, minute=600 * number, older=True, entity="c3/eu") for number in range(5)])
+    z = pl.concat([burst(1e5, minute=0, older=True), loud])
+    arrived = BARS.with_columns((pl.col(ENTITY) != "c3/eu").alias(LENDS))
+    found, alone = (
+        spend(Budget(incidents=1000.0), peaks=z, bars=bars, policy=POLICY, cadence_seconds=60, least=1.0)
+        for bars in (arrived, arrived.filter(~pl.col(LENDS)))
+    )
+    assert (found.units, found.realised * found.units, found.entities) == (3.0, 1.0, ("c0/eu", "c1/eu", "c2/eu"))
+    assert (alone.units, alone.realised, alone.entities) == (1.0, 5.0, ("c3/eu",))
+
+
+@pytest.mark.parametrize(("minute", "expected"), [(6 + 30, 0.0), (6 + 41, 1.0)])
+def test_what_opens_soon_after_a_labelled_incident_is_that_incident(minute: int, expected: float) -> None:
+    policy = POLICY.model_copy(update={"reopen_minutes": 30})
+    z = pl.concat([burst(1e5, minute=0, older=True, label=True), burst(1e5, minute=minute, older=True)])
+    found = spend(Budget(incidents=1000.0), peaks=z, bars=BARS, policy=policy, cadence_seconds=60, least=1.0)
+    assert found.realised * found.units == expected
+
+
+def test_a_large_fleet_counts_by_more_incidents() -> None:
+    def rests_on(entities: int) -> int:
+        bars = pl.concat([BARS.head(1).with_columns(pl.lit(f"c{number}/eu").alias(ENTITY)) for number in range(entities)])
+        return spent(Budget(incidents=0.01), bars=bars).rests_on
+
+    assert [rests_on(entities) for entities in (1, 10, 100)] == [10, 21, 40]
