@@ -92,6 +92,19 @@ def test_what_one_half_says_of_the_other_raises_the_bars_where_telemetry_drifts(
     assert np.mean([(later[s] * 1.5 > grown[f"e{s}"]).mean() for s in range(4)]) < 0.012  # all minutes together would say twice that
 
 
+def test_tracked_thresholds_begin_where_all_minutes_say_and_not_where_drift_would_put_them(forecasts_of: ForecastsOf) -> None:
+    told = [forecasts_of([*noise(3000, seed=s), *noise(3000, seed=50 + s, scale=1.5)], entity=f"e{s}") for s in range(4)]
+
+    def rate(policy: Thresholds) -> float:
+        found = {row[ENTITY]: row[SD] * row[THRESHOLD] for row in calibrate(told, policy=policy, cadence_seconds=60).iter_rows(named=True)}
+        both = [[*noise(10_000, seed=90 + s), *noise(10_000, seed=80 + s, scale=1.5)] for s in range(4)]
+        return float(np.mean([(np.abs(each) > found[f"e{s}"]).mean() for s, each in enumerate(both)]))
+
+    asked = Thresholds(false_alarms_per_week=WEEK / 100)
+    assert rate(asked) < 0.002
+    assert 0.007 < rate(asked.model_copy(update={"track": 0.1})) < 0.012
+
+
 def test_the_promised_rate_is_kept_on_new_minutes(forecasts_of: ForecastsOf) -> None:
     policy = Thresholds(false_alarms_per_week=20.0)
     found = calibrate(forecasts_of(noise(WEEK)), policy=policy, cadence_seconds=60)
