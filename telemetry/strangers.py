@@ -13,10 +13,12 @@ which are posterior means under a prior that counts for so many minutes (Gelman 
 parameters are sizes is told by the others: those whose deviations differ less when divided by their means. As all sums end with the minute
 that is scaled, nothing that comes later matters. What repeats itself teaches nothing and keeps its scale, so that it still repeats itself.
 
-What a stranger is at hours of the week that it was not seen at is less sure than what it is now: with u, the share of the week that was not
-seen, what its errors are told in is larger by exp(1.64 * d * sqrt(u)), the upper 95 % bound of a lognormal belief. On the other hand s
-holds the growth of its first days, too, which no forecast misses: it is smaller by `CALM`^(1 - u). Whose errors are larger than that after
-all is believed by its own bars (`serving.lending`), which only ever take a stranger for less calm.
+What a stranger is while the tide stands higher than it saw it stand is less sure than what it is now, as on the first Monday of who came on
+a Sunday. With n, its minutes of the last `REACH` at which the tide stood about as high as it does now, or higher, w = n / (n + n2) and
+q = n / min(all its minutes, n3), what its errors are told in is larger by exp(1.64 * d * (sqrt(1 - w) + sqrt(1 - q))), the upper 95 %
+bounds of two lognormal beliefs: of how it differs from the others, and of a tide that it never saw. On the other hand s holds the growth of
+its first days, too, which no forecast misses: it is smaller by `CALM`^w. Whose errors are larger than that after all is believed by its own
+bars (`serving.lending`), which only ever take a stranger for less calm.
 """
 
 from collections.abc import Sequence
@@ -48,11 +50,17 @@ LEAST_USUAL: Final = 0.05
 """u is no less: in nights when the cohort rests a stranger may be awake."""
 SPREAD_MINUTES: Final = 720.0
 """n1: the spread of half a day is as good as what follows from the size."""
-DIFFER_BY_HOUR: Final = 0.2
-"""d: standard deviation of the logarithm of how many times as large errors are at hours that were not seen as at those that were."""
+DIFFER: Final = 0.2
+"""d: standard deviation of the logarithm of how many times as large errors are at a tide that was not seen as at one that was."""
+HIGH_MINUTES: Final = 1440.0
+"""n2: so many minutes of a tide that is as high tell how it is then, as well as all others do."""
+NEW_MINUTES: Final = 120.0
+"""n3: a tide that it has seen for so long is no new one; in its first minutes every tide is the one that it came with."""
+NEAR: Final = 0.25
+"""In deviations of the cohort: a tide that was lower by this counts by half, by half of this wholly, by half as much again not at all."""
 SURE: Final = 1.64
 CALM: Final = 0.6
-"""How many times as large the errors of the calm are, of those who were seen for a week."""
+"""How many times as large the errors are of those who were seen for long."""
 LENDERS: Final = 256
 """Of more entities than these the tides are not kept: medians are not told better by them."""
 LEAST_RESIDUAL: Final = 0.05
@@ -188,9 +196,8 @@ def liken(
         at, before = _past(past, entity=name, names=panel.parameters)
         every, instants = np.concatenate([before, told]), np.concatenate([at, seconds])
         m, s = (array[len(at) :] for array in _followed(every, seconds=instants, common=common[cohorts[name]]))
-        rows = _so_far(np.isfinite(every).any(axis=1, keepdims=True), seconds=instants)[len(at) :, 0]
-        unseen = np.clip(1 - rows * panel.cadence_seconds / REACH.total_seconds(), 0, 1)
-        unsure[row] = np.exp(SURE * DIFFER_BY_HOUR * np.sqrt(unseen)) * CALM ** (1 - unseen)
+        seen, tide = np.isfinite(every).any(axis=1), common[cohorts[name]].tide.mean(axis=1)
+        unsure[row] = _unsure(seen * (panel.cadence_seconds / 60), seconds=instants, tide=tide)[len(at) :]
         values[e] = np.where(panel.observed[e], (told - m) / s, 0)
         times[row] = (s / sd[e])[:, targets]
         beyond[row] = (m - mean[e] * s / sd[e])[:, targets]
@@ -224,6 +231,30 @@ def _followed(values: Floats, *, seconds: NDArray[np.int64], common: _Common) ->
     kept = np.maximum.accumulate(np.where(seen, np.arange(len(values))[:, None], 0), axis=0)
     sd = np.where(sd > 0, sd, 1.0)
     return np.take_along_axis(mean, kept, axis=0), np.take_along_axis(sd, kept, axis=0)
+
+
+def _unsure(minutes: Floats, *, seconds: NDArray[np.int64], tide: Floats) -> Floats:
+    """f64[T]: how many deviations an error is told in.
+
+    Args:
+        minutes: f64[T], what each step tells; 0 of one that was not observed.
+        seconds: i64[T], when.
+        tide: f64[168], how high it stands by hour of the week.
+    """
+    hour = seconds // _HOUR + _MONDAY
+    place = hour - hour[0]
+    of_week = (hour[0] + np.arange(place[-1] + 1)) % HOURS
+    told = np.zeros((len(of_week) + 1, HOURS))
+    told[np.arange(len(of_week)) + 1, of_week] = np.bincount(place, weights=minutes)
+    until = np.cumsum(told, axis=0)  # before each hour
+    before = until[:-1] - until[np.maximum(np.arange(len(of_week)) + 1 - HOURS, 0)]  # REACH in hours, this one among them
+    as_high = np.clip(1.5 + (tide - tide[:, None]) / NEAR, 0, 1)  # [now, then]
+    this_hour = np.cumsum(minutes) - until.sum(axis=1)[place]
+    high = (before * as_high[of_week]).sum(axis=1)[place] + this_hour
+    every = before.sum(axis=1)[place] + this_hour
+    believed = high / (high + HIGH_MINUTES)
+    known = np.clip(high / np.clip(every, 1, NEW_MINUTES), 0, 1)
+    return np.asarray(np.exp(SURE * DIFFER * (np.sqrt(1 - believed) + np.sqrt(1 - known))) * CALM**believed)
 
 
 def _so_far(what: NDArray[Any], *, seconds: NDArray[np.int64]) -> Floats:  # Any: numbers or flags

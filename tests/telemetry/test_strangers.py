@@ -26,7 +26,7 @@ from telemetry.schema import (
     THRESHOLDS,
     TIME,
 )
-from telemetry.strangers import CALM, DIFFER_BY_HOUR, HOURS, SURE, Lent, Tides, learn, liken
+from telemetry.strangers import CALM, DIFFER, HIGH_MINUTES, HOURS, SURE, Lent, Tides, learn, liken
 
 CONTRACT = contracts.parse(
     {
@@ -130,6 +130,7 @@ def test_days_before_the_panel_count_as_if_they_were_in_it() -> None:
     half, of_half = likened(panel_of(told[DAY:], start_us=START_US + DAY * 60_000_000), past=past)
     assert half == pytest.approx(whole[DAY:], abs=1e-4)
     assert of_half.times == pytest.approx(lent.times[:, DAY:], rel=1e-5)
+    assert of_half.unsure == pytest.approx(lent.unsure[:, DAY:])
     alone, _ = likened(panel_of(told[DAY:], start_us=START_US + DAY * 60_000_000))
     assert np.abs(alone - half).max() > 0.1
 
@@ -221,14 +222,45 @@ def test_forecasts_are_told_in_its_own_unit_again() -> None:
     assert lent.restored(rows.with_columns(pl.lit("standstill").alias(TARGET)))[SIGMA].to_list() == [275.0] * 100
 
 
-def test_it_is_less_sure_of_hours_that_were_not_seen() -> None:
+def test_it_is_surer_the_longer_it_was_seen_and_no_surer_of_what_was_not_observed() -> None:
     seen = np.ones((8 * DAY, 2), dtype=np.bool_)
     seen[DAY : 2 * DAY] = False
     _, lent = likened(panel_of(readings(77.0, steps=8 * DAY), seen=seen))
-    assert lent.unsure[0, 0] == pytest.approx(np.exp(SURE * DIFFER_BY_HOUR), rel=1e-3)
-    assert (np.diff(lent.unsure[0, :DAY]) < 0).all()
-    assert lent.unsure[0, 2 * DAY - 1] == lent.unsure[0, DAY - 1]
-    assert lent.unsure[0, -1] == pytest.approx(np.exp(SURE * DIFFER_BY_HOUR * np.sqrt(1 / 7)) * CALM ** (6 / 7), rel=1e-3)
+    assert lent.unsure[0, 0] == pytest.approx(np.exp(SURE * DIFFER), rel=1e-3)
+    midnights = lent.unsure[0, ::DAY]  # when any tide is as high
+    assert (np.diff(midnights[[0, 1, 3, 4, 5, 6, 7]]) < 0).all()
+    assert midnights[2] == pytest.approx(midnights[1], rel=1e-3)
+    believed = 6 * DAY / (6 * DAY + HIGH_MINUTES)
+    assert lent.unsure[0, -1] == pytest.approx(np.exp(SURE * DIFFER * np.sqrt(1 - believed)) * CALM**believed, rel=0.01)
+
+
+def test_it_is_less_sure_while_the_tide_stands_higher_than_it_saw_it_stand() -> None:
+    low = tides()
+    hours = low.hours.copy()
+    hours[:, 144:] = hours[:, 144:] * 0.3 - 0.6  # Sunday: hours of little
+    sunday = START_US - DAY * 60_000_000
+    told = readings(77.0, steps=3 * DAY)
+    _, lent = liken(panel_of(told, start_us=sunday), scales=scales(), tides=replace(low, hours=hours), contract=CONTRACT)
+    assert lent is not None
+    noons = lent.unsure[0, DAY // 2 :: DAY]
+    assert noons[1] > noons[0]  # Monday's tide is a new one
+    assert lent.unsure[0, DAY : 2 * DAY].max() > 1.1 * lent.unsure[0, 0]  # of which it is less sure than of its first minute's
+    assert noons[2] < noons[1] / 1.05  # Tuesday's is not
+    _, alike = likened(panel_of(told, start_us=sunday))
+    assert alike.unsure[0, DAY + DAY // 2] < noons[1] / 1.1  # nor is Monday's, where Sundays are as other days
+    nights = lent.unsure[0, ::DAY]
+    assert nights[1] < nights[0]
+
+
+def test_how_sure_it_is_follows_from_what_was_before_alone() -> None:
+    told = readings(77.0, steps=3 * DAY)
+    seen = np.ones((3 * DAY, 2), dtype=np.bool_)
+    later = seen.copy()
+    later[2 * DAY + 90 :] = False
+    whole, part = (likened(panel_of(told, seen=which))[1].unsure[0] for which in (seen, later))
+    assert (whole[: 2 * DAY + 90] == part[: 2 * DAY + 90]).all()
+    short = likened(panel_of(told[: 2 * DAY + 90]))[1].unsure[0]
+    assert short == pytest.approx(whole[: 2 * DAY + 90])
 
 
 def test_who_has_learned_how_large_its_errors_are_is_told_in_deviations_as_such() -> None:
