@@ -17,8 +17,9 @@ known to anything that judges, but for "tracked_labelled", and nothing is calibr
 tracked (`serving.tracking`) by the contract's step, or STEP: "tracked" by what came before alone, "tracked_labelled" where operators label
 incidents as they come. The forecasts are the same for all of these: fed under the contract's method, not tracked.
 
-A budget is an operator's number of incidents; promised and realised, and the number of incidents that the latter rests on. Of n incidents
-the realised number is known to 1 / sqrt(n) at best: 20 of them say 20 %.
+A budget is an operator's number of incidents; promised and realised by those it was solved on (all who are no newcomers, see
+`serving.budget`), and the number of incidents that the latter rests on. Of n incidents the realised number is known to 1 / sqrt(n) at best: 20
+of them say 20 %.
 
 Exits with 1 where what is in force is more than 20 % off the promise.
 """
@@ -213,7 +214,7 @@ def promises(told: Judged) -> dict[str, Record]:
 
 
 def spent(told: Judged) -> dict[str, Record]:
-    """By budget: promised and realised incidents, silences and those that touch a label (or its wake) apart."""
+    """By budget: promised and realised incidents of those it was solved on, silences and those that touch a label (or its wake) apart."""
     found = {}
     for name, (policy, made) in told.ways.items():
         if policy.budget is None or made.spent is None:
@@ -221,7 +222,7 @@ def spent(told: Judged) -> dict[str, Record]:
         bars, opened, steps = _bars(made.thresholds), 0, []
         for file in told.files:
             z = pl.read_parquet(file)
-            if z.item(0, ENTITY) not in told.mature:
+            if z.item(0, ENTITY) not in made.spent.entities:
                 continue
             quiet = z.filter(~pl.col(LABEL), ~pl.col(WAKE)).join(bars, on=[ENTITY, TARGET])
             surprises = quiet.select(ENTITY, AT, TARGET, (pl.col(Z) / pl.col(THRESHOLD)).alias(SURPRISE))
