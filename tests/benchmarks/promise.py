@@ -18,8 +18,8 @@ tracked (`serving.tracking`) by the contract's step, or STEP: "tracked" by what 
 incidents as they come. The forecasts are the same for all of these: fed under the contract's method, not tracked.
 
 A budget is an operator's number of incidents; promised and realised by those it was solved on (all who are no newcomers, see
-`serving.budget`), and the number of incidents that the latter rests on. Of n incidents the realised number is known to 1 / sqrt(n) at best: 20
-of them say 20 %.
+`serving.budget`), and the number of incidents that the latter rests on. Of n incidents the realised number is known to 1 / sqrt(n) at
+best: 20 of them say 20 %.
 
 Exits with 1 where what is in force is more than 20 % off the promise.
 """
