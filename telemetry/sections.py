@@ -246,7 +246,10 @@ class Newcomer(Section):
 
 
 class Budget(Section):
-    """How many incidents an operator can look at; thresholds are solved for all entities together so that as many open."""
+    """How many incidents an operator can look at; thresholds are solved for all entities together so that as many open.
+
+    Of those who are no newcomers: what newcomers open comes on top (see `serving.budget`).
+    """
 
     incidents: Annotated[float, Field(gt=0)]
     per: Literal["customer_week", "shift"] = "customer_week"
