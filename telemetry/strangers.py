@@ -17,8 +17,8 @@ What a stranger is while the tide stands higher than it saw it stand is less sur
 a Sunday. With n, its minutes of the last `REACH` at which the tide stood about as high as it does now, or higher, w = n / (n + n2) and
 q = n / min(all its minutes, n3), what its errors are told in is larger by exp(1.64 * d * (sqrt(1 - w) + sqrt(1 - q))), the upper 95 %
 bounds of two lognormal beliefs: of how it differs from the others, and of a tide that it never saw. On the other hand s holds the growth of
-its first days, too, which no forecast misses: it is smaller by `CALM`^w. Whose errors are larger than that after all is believed by its own
-bars (`serving.lending`), which only ever take a stranger for less calm.
+its first days, too, which no forecast misses: it is smaller by `CALM`^(w^2), hardly so in its first days. Whose errors are larger than that
+after all is believed by its own bars (`serving.lending`), which only ever take a stranger for less calm.
 """
 
 from collections.abc import Sequence
@@ -59,8 +59,8 @@ NEW_MINUTES: Final = 120.0
 NEAR: Final = 0.25
 """In deviations of the cohort: a tide that was lower by this counts by half, by half of this wholly, by half as much again not at all."""
 SURE: Final = 1.64
-CALM: Final = 0.6
-"""How many times as large the errors are of those who were seen for long."""
+CALM: Final = 0.3
+"""How many times as large errors would be at w = 1; after a week it is 0.4, while the tide stands at its highest 0.7."""
 LENDERS: Final = 256
 """Of more entities than these the tides are not kept: medians are not told better by them."""
 LEAST_RESIDUAL: Final = 0.05
@@ -254,7 +254,7 @@ def _unsure(minutes: Floats, *, seconds: NDArray[np.int64], tide: Floats) -> Flo
     every = before.sum(axis=1)[place] + this_hour
     believed = high / (high + HIGH_MINUTES)
     known = np.clip(high / np.clip(every, 1, NEW_MINUTES), 0, 1)
-    return np.asarray(np.exp(SURE * DIFFER * (np.sqrt(1 - believed) + np.sqrt(1 - known))) * CALM**believed)
+    return np.asarray(np.exp(SURE * DIFFER * (np.sqrt(1 - believed) + np.sqrt(1 - known))) * CALM**believed**2)
 
 
 def _so_far(what: NDArray[Any], *, seconds: NDArray[np.int64]) -> Floats:  # Any: numbers or flags
