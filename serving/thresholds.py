@@ -139,7 +139,7 @@ def _see(forecasts: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -
     sds = scales(taken.filter(~pl.col(LABEL)))
     z = joint(taken, thresholds=sds).filter(pl.col(Z).is_not_null()).select(ENTITY, TARGET, AT, NEWCOMER, LABEL, Z)
     early = (pl.int_range(pl.len()) * 2 < pl.len()).over(ENTITY, TARGET).alias(FIRST)
-    normal = z.filter(~_knows_of_labels()).sort(AT).with_columns(early).sort(Z, descending=True, maintain_order=True)
+    normal = z.filter(~_knows_of_labels(policy)).sort(AT).with_columns(early).sort(Z, descending=True, maintain_order=True)
     rate = promised_rate(policy, cadence_seconds=cadence_seconds)
     kept = (pl.len() * min(1.0, KEPT * max(rate, tails.TAIL_SHARE))).ceil().clip(lower_bound=tails.LEAST_TAIL)
     highest = normal.filter((pl.int_range(pl.len()) < kept).over(ENTITY, TARGET))
@@ -147,9 +147,12 @@ def _see(forecasts: pl.DataFrame, *, policy: Thresholds, cadence_seconds: int) -
     return _Seen(sds=sds, bars=_bars(normal, bar=_bar(policy, rate=rate)), peaks=peaks)
 
 
-def _knows_of_labels() -> pl.Expr:
-    """A labelled minute, and those after one whose slow surprise still holds its errors."""
-    return (pl.col(LABEL).cast(pl.Int8).rolling_max(SLOW_STEPS, min_samples=1).over(ENTITY, TARGET, order_by=AT) > 0).alias(LABEL)
+def _knows_of_labels(policy: Thresholds) -> pl.Expr:
+    """A labelled minute, and those so soon after one that the slow surprise still holds its errors, or that what opens there is told as the
+    labelled incident, open again: the network, which has read of it, is off for a while, and a few such minutes would set everybody's bars.
+    """
+    steps = max(SLOW_STEPS, policy.close_minutes + policy.reopen_minutes)
+    return (pl.col(LABEL).cast(pl.Int8).rolling_max(steps, min_samples=1).over(ENTITY, TARGET, order_by=AT) > 0).alias(LABEL)
 
 
 def _bars(normal: pl.DataFrame, *, bar: pl.Expr) -> pl.DataFrame:

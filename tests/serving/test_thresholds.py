@@ -78,6 +78,16 @@ def test_minutes_whose_slow_surprise_still_knows_of_a_label_teach_nothing(foreca
     assert found.get_column(THRESHOLD).item() == pytest.approx(plain.get_column(THRESHOLD).item(), rel=0.05)
 
 
+def test_minutes_in_which_a_labelled_incident_would_open_again_teach_nothing(forecasts_of: ForecastsOf) -> None:
+    def bar(since: int) -> float:
+        rows = forecasts_of([*noise(1000), *[9.0] * 60, *noise(since, seed=1), *[9.0, -9.0] * 3, *noise(2000, seed=2)])
+        labelled = rows.with_columns((pl.int_range(pl.len()).is_between(1000, 1059)).alias("label"))
+        return float(calibrate(labelled, policy=POLICY, cadence_seconds=60).get_column(THRESHOLD).item())
+
+    again = POLICY.close_minutes + POLICY.reopen_minutes
+    assert bar(again - 7) < 0.7 * bar(again)
+
+
 def test_what_one_half_says_of_the_other_raises_the_bars_where_telemetry_drifts(forecasts_of: ForecastsOf) -> None:
     policy = Thresholds(false_alarms_per_week=WEEK / 100)
 
