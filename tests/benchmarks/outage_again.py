@@ -31,9 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from flows.parallel_test import Candidate, Seen, fed, forecasts_of, try_out  # noqa: E402
-from flows.unconfirmed import bounded  # noqa: E402
+from flows.unconfirmed import believed, bounded  # noqa: E402
 from serving.forecasts import tell  # noqa: E402
-from serving.incidents import SILENCE, open_incidents  # noqa: E402
+from serving.incidents import open_incidents  # noqa: E402
 from serving.scorer import score  # noqa: E402
 from serving.stretches import context  # noqa: E402
 from telemetry import scaling, windows  # noqa: E402
@@ -107,7 +107,7 @@ def learn(told: Telemetry, *, contract: Contract, incidents: pl.DataFrame, epoch
     grid = told.grid.lazy()
     parts = windows.cuts(grid, contract=contract)
     scales = scaling.fit(grid, contract=contract, entities=told.entities, cuts=parts)
-    hidden = bounded(incidents.filter(pl.col(TARGET) != SILENCE).select(list(PERIODS)), parts=parts, contract=contract)
+    hidden = bounded(incidents.filter(believed()).select(list(PERIODS)), parts=parts, contract=contract)
     panel = windows.panel(
         grid, contract=contract, scales=scales, entities=told.entities, labels=told.labels, parts=parts, unconfirmed=hidden
     )

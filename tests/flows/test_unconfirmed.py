@@ -11,7 +11,7 @@ import pytest
 
 from flows.feeding import calm
 from flows.parallel_test import Candidate, forecasts_of
-from flows.unconfirmed import bounded, unconfirmed
+from flows.unconfirmed import bounded, raised, unconfirmed
 from models import sampling
 from models.config import Network
 from models.lstm import initial
@@ -89,6 +89,17 @@ def test_incidents_count_of_releases_that_were_not_revoked_and_silence_does_not(
     lake.append(ledger.TABLE, pl.DataFrame(told, schema=LEDGER))
     found = unconfirmed(lake, parts=PARTS, contract=declare(close_minutes=30))
     assert hours(found) == [("a", 9.5, 12.0)]
+
+
+@pytest.mark.parametrize(("target", "peak", "told"), [("queries", 1.4, False), ("queries", 1.6, True), ("standstill", 1.1, True)])
+def test_what_hardly_reached_beyond_the_bar_may_be_false_and_is_learned_from(tmp_path: Path, target: str, peak: float, told: bool) -> None:
+    lake = Lake(str(tmp_path))
+    row = ("a@1", "a", ZERO + 10 * HOUR, ZERO + 10 * HOUR, ZERO + 11 * HOUR, peak, target, "good")
+    lake.append("incidents", pl.DataFrame([row], schema=INCIDENTS, orient="row"))
+    event = {SEQUENCE: 0, AT: ZERO, EVENT: "publish", RELEASE: "good", REASON: "", METRICS: "{}"}
+    lake.append(ledger.TABLE, pl.DataFrame([event], schema=LEDGER))
+    assert raised(lake).height == told
+    assert unconfirmed(lake, parts=PARTS, contract=declare()).height == told
 
 
 def test_what_is_unconfirmed_is_hidden_from_training_and_counts_in_the_accuracy(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from telemetry.contract import Contract, load, parse
+from telemetry.contract import Contract, parse
 from telemetry.errors import ContractError
 from telemetry.learning_sections import Training
 

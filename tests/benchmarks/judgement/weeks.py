@@ -3,7 +3,8 @@
 The learning part has incidents too, which operators have labelled; of the test part no label is known to anything that judges. What is
 judged went the way of a release: cut, scaled, learned, calibrated, and then `flows.parallel_test.try_out`, minute after minute. The weights
 are frozen. The thresholds are those of a `recalibrate`, which runs every night; here it runs every `RECALIBRATED`, on the days before, of
-which it leaves out what operators have labelled (in the learning part) and what was told as an incident and nobody has confirmed.
+which it leaves out what operators have labelled (in the learning part) and what was told as an incident that nobody has confirmed (but for
+doubtful ones, as always).
 """
 
 import os
@@ -16,8 +17,8 @@ import polars as pl
 
 from flows.parallel_test import Candidate, try_out
 from flows.recalibrate import LATEST
-from flows.unconfirmed import bounded
-from serving.incidents import SILENCE, open_incidents
+from flows.unconfirmed import believed, bounded
+from serving.incidents import open_incidents
 from serving.lending import MEMORY
 from serving.surprise import SLOW_STEPS
 from telemetry import windows
@@ -239,7 +240,7 @@ def _judged_week(told: Weeks, *, candidate: Candidate, parts: pl.DataFrame, sinc
     """Calibrated on what was before an instant, and the days after it judged by that; their scores are left in `folder`."""
     until, cadence = min(since + RECALIBRATED, told.size.end), told.contract.time.cadence
     cut = _cut(told, parts=parts, since=since, until=until)
-    raised = _opened(told, folder=folder).filter(pl.col(TARGET) != SILENCE).select(ENTITY, START, END)
+    raised = _opened(told, folder=folder).filter(believed()).select(ENTITY, START, END)
     seen = told.telemetry.until(until)
     panel = windows.panel(
         seen.grid.lazy(),
