@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -114,6 +115,16 @@ def test_the_realised_rate_leaves_incidents_and_their_wakes_out_and_tells_what_t
     assert (told["realised_least_entity"], told["realised_worst_entity"]) == (0.0, MINUTES_OF_WEEK / 2)
     still = pl.concat([minutes, minutes.with_columns(pl.lit(STANDSTILL).alias(TARGET))])
     assert rates(still, promised=1.0) == told  # of a standstill nothing is promised
+
+
+@pytest.mark.parametrize(("age", "free"), [(0, True), (80, False), (120, False), (269, False), (270, True)])
+def test_no_fault_is_planted_where_a_labelled_incident_is_or_could_be_open(age: int, free: bool) -> None:
+    from telemetry import contract as contracts
+    from tests.benchmarks.judgement import newcomers, weeks
+
+    told = SimpleNamespace(contract=contracts.load(ROOT / "infra" / "contracts" / "fleet.toml"))
+    label = pl.DataFrame({START: [minute(100)], END: [minute(230)]}).cast(pl.Datetime("us", "UTC"))
+    assert newcomers._is_free(cast("weeks.Weeks", told), labels=label, at=minute(age)) is free
 
 
 def test_what_is_missed_of_an_event_makes_its_median_longer() -> None:

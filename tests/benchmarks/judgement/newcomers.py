@@ -9,6 +9,8 @@ An age (whole minutes since the entity's first row) is trustworthy when, without
                            positions and queries are gone, five times as many queries fail, and they are three times as slow
 
 and the same holds for every later age that is looked at. The first such age is the entity's; none where the last age is not trustworthy.
+Not looked at is an age at which the fault would fall into a labelled incident of the entity, or come so soon after one that it is told as
+the same: an incident is open there already, and no other can be opened.
 
 What is looked at is what live scoring would tell: the entity is no part of the training, its scales are told of its own minutes before each
 minute (`telemetry.strangers`, by `try_out` as by `flows.foretold`), its bars are lent, and a copy with the fault knows no other past.
@@ -89,7 +91,8 @@ def _said(told: Weeks, *, name: str, first: datetime, incidents: pl.DataFrame, s
     calm = _unlabelled(incidents.filter(pl.col(ENTITY) == name), labels=labels)
     own = surprises.filter(pl.col(ENTITY) == name, pl.col(SURPRISE).is_not_null())
     found, quiet = [], []
-    for age in AGES:
+    ages = [age for age in AGES if _is_free(told, labels=labels, at=first + timedelta(minutes=age))]
+    for age in ages:
         at = first + timedelta(minutes=age)
         ends = at + timedelta(minutes=FAULT_MINUTES)
         struck = incidents.filter(pl.col(ENTITY) == _named(name, age=age), pl.col(OPENED) > at, pl.col(OPENED) <= ends)
@@ -97,8 +100,15 @@ def _said(told: Weeks, *, name: str, first: datetime, incidents: pl.DataFrame, s
             found.append(age)
         if _is_quiet(told, calm=calm, own=own, labels=labels, at=at):
             quiet.append(age)
-    trusted = [age for index, age in enumerate(AGES) if all(later in found and later in quiet for later in AGES[index:])]
+    trusted = [age for index, age in enumerate(ages) if all(later in found and later in quiet for later in ages[index:])]
     return Newcomer(entity=name, minutes=trusted[0] if trusted else None, found_at=tuple(found), cried=calm.height)
+
+
+def _is_free(told: Weeks, *, labels: pl.DataFrame, at: datetime) -> bool:
+    """Whether no labelled incident is there while a fault from `at` on would be, nor could be open again."""
+    policy, cadence = told.contract.thresholds, told.contract.time.cadence
+    again = (policy.close_minutes + policy.reopen_minutes) * cadence
+    return labels.filter(pl.col(START) < at + timedelta(minutes=FAULT_MINUTES), pl.col(END) + again > at).is_empty()
 
 
 def _is_quiet(told: Weeks, *, calm: pl.DataFrame, own: pl.DataFrame, labels: pl.DataFrame, at: datetime) -> bool:
