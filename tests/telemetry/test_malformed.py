@@ -1,7 +1,8 @@
 """No row of a malformed file vanishes, and no file crashes what reads it: see tests/benchmarks/malformed.py."""
 
+import gzip
 import itertools
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_handful_of_damages_costs_the_damaged_rows_only() -> None:
 
 def test_the_same_seed_plants_the_same_files_and_another_one_others(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(1_000_000_000, 3600)  # whatever the time is: a packed file has room for that of its writing
-    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    monkeypatch.setattr(gzip, "time", SimpleNamespace(time=lambda: float(next(clock))))
     first, same, other = (list(planted(only=A_HANDFUL, seed=seed)) for seed in (1, 1, 2))
     assert (first == same, first == other) == (True, False)
 
