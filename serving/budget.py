@@ -13,7 +13,6 @@ nobody is told less of a silence by a higher threshold.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 import polars as pl
@@ -72,8 +71,8 @@ def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Th
 
     Args:
         budget: what the operator can look at.
-        peaks: `entity, target, at, z, label, first`, the greatest z of the calibrate part and all labelled ones, which do not count; FIRST
-            where one is of its older half.
+        peaks: `entity, target, at, z, label, first`, the greatest z of the calibrate part and all labelled ones, which do not count, nor
+            are minutes there in which a labelled incident would open again; FIRST where one is of its older half.
         bars: as `serving.shrinkage.shrunk` has them; COUNT tells how long each was watched. Where there is no bar of the other half, the
             whole part's stands in.
         policy: when an incident opens.
@@ -81,8 +80,7 @@ def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Th
         least: no threshold is lower.
     """
     own = bars.filter(LENDS) if bars.get_column(LENDS).any() else bars
-    normal = _of_no_label(peaks, again=timedelta(seconds=cadence_seconds * (policy.close_minutes + policy.reopen_minutes)))
-    over = _beside_the_other_half(normal, bars=own, cadence_seconds=cadence_seconds)
+    over = _beside_the_other_half(peaks.filter(~pl.col(LABEL)), bars=own, cadence_seconds=cadence_seconds)
 
     def opened(factor: float) -> int:
         ratio = pl.col(Z) / (pl.col(_BAR) * factor).clip(lower_bound=least)
@@ -103,12 +101,6 @@ def spend(budget: Budget, *, peaks: pl.DataFrame, bars: pl.DataFrame, policy: Th
         extrapolated=extrapolated,
         entities=tuple(own.get_column(ENTITY).unique().sort()),
     )
-
-
-def _of_no_label(peaks: pl.DataFrame, *, again: timedelta) -> pl.DataFrame:
-    """Without labelled minutes, and without those so soon after one that what opens there is told as the labelled incident, open again."""
-    last = pl.when(LABEL).then(AT).forward_fill().over(ENTITY, order_by=AT)
-    return peaks.filter(~pl.col(LABEL), (pl.col(AT) - last > again).fill_null(value=True))
 
 
 def _beside_the_other_half(peaks: pl.DataFrame, *, bars: pl.DataFrame, cadence_seconds: int) -> pl.DataFrame:
