@@ -16,6 +16,7 @@ import polars as pl
 
 from serving import ledger
 from serving.incidents import SILENCE
+from serving.surprise import SLOW_STEPS
 from telemetry.contract import Contract
 from telemetry.lake import Lake
 from telemetry.maintenance import PERIODS
@@ -32,9 +33,11 @@ logger = logging.getLogger(__name__)
 
 
 def unconfirmed(lake: Lake, *, parts: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """PERIODS of `telemetry.maintenance`: incidents that releases raised, with `close_minutes` on both sides, and a window after them.
+    """PERIODS of `telemetry.maintenance`: incidents that releases raised, with `close_minutes` on both sides, and more.
 
-    So long the network's state, and surprises that add up minutes, still know of it: thresholds would take that for usual.
+    A surprise that adds up minutes tells of a fault only when it has lasted for a while, and the first minutes of a fault are the worst: as
+    many as are added up are left out before an incident, too. After it, a window: so long the network's state, and such surprises, still
+    know of it. Thresholds would take either for usual.
 
     An incident masks no more than its first `accept_hours`: what lasts longer is taken for normal, or the model could never learn a world
     that has changed. Of releases that were revoked none counts.
@@ -65,7 +68,9 @@ def bounded(incidents: pl.DataFrame, *, parts: pl.DataFrame, contract: Contract)
     after = contract.windows.time_steps * cadence
     margin, longest = policy.close_minutes * cadence, timedelta(hours=policy.accept_hours)
     told = incidents.select(
-        ENTITY, (pl.col(START) - margin).alias(START), (pl.min_horizontal(END, pl.col(START) + longest) + margin + after).alias(END)
+        ENTITY,
+        (pl.col(START) - margin - SLOW_STEPS * cadence).alias(START),
+        (pl.min_horizontal(END, pl.col(START) + longest) + margin + after).alias(END),
     )
     learned = parts.select(ENTITY, pl.col(START).alias("from"), pl.col("calibrate_end").alias("until"))
     length = pl.min_horizontal(END, "until") - pl.max_horizontal(START, "from")

@@ -61,7 +61,7 @@ def hours(found: pl.DataFrame) -> list[tuple[str, float, float]]:
 
 def test_an_incident_masks_its_first_hours_and_the_minutes_around_it() -> None:
     found = bounded(periods(("a", 10, 12), ("b", 20, 90)), parts=PARTS, contract=declare(close_minutes=30, accept_hours=6))
-    assert hours(found) == [("a", 9.5, 13.0), ("b", 19.5, 27.0)]
+    assert hours(found) == [("a", 9.1, 13.0), ("b", 19.1, 27.0)]
 
 
 def test_who_is_told_as_an_incident_most_of_the_time_is_learned_from_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
@@ -88,7 +88,7 @@ def test_incidents_count_of_releases_that_were_not_revoked_and_silence_does_not(
     told = [{SEQUENCE: n, AT: ZERO, EVENT: event, RELEASE: release, REASON: "", METRICS: "{}"} for n, event, release in events]
     lake.append(ledger.TABLE, pl.DataFrame(told, schema=LEDGER))
     found = unconfirmed(lake, parts=PARTS, contract=declare(close_minutes=30))
-    assert hours(found) == [("a", 9.5, 12.0)]
+    assert hours(found) == [("a", 9.1, 12.0)]
 
 
 @pytest.mark.parametrize(("target", "peak", "told"), [("queries", 1.4, False), ("queries", 1.6, True), ("standstill", 1.1, True)])
