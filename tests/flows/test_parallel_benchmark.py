@@ -174,3 +174,43 @@ def test_a_small_fleet_goes_the_whole_way(tmp_path: Path) -> None:
     assert record["rules"]["found"] >= 1
     assert said == list(lines(record))
     assert json.loads(json.dumps(summed([record])))["promised_rate"] == contract_of(None).thresholds.false_alarms_per_week
+
+
+def test_of_a_budget_what_thresholds_open_without_cause_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.benchmarks import budget
+    from tests.benchmarks.judgement import weeks
+
+    size = weeks.Size(
+        customers=2, learned_days=4, judged_days=14, matured=0, arriving=0, incidents=1, early_incidents=0, newcomer_incidents=0
+    )
+    told = weeks.weeks(size, seed=100, folder=tmp_path)
+    start = size.learned_at - BEGIN
+    spans = [("queries", 1.0), ("queries", 9.0), ("joint", 9.5), ("silence", 2.0), (STANDSTILL, 3.0)]
+    quiet = told.labels.filter(pl.col(ENTITY) == "acme/eu").is_empty()
+    entity = "acme/eu" if quiet else "borealis/us"
+    opened = [
+        incidents(*[(minutes := (start + timedelta(days=day)).total_seconds() / 60, minutes + 3, minutes + 9)], entity=entity).with_columns(
+            pl.lit(target).alias(TARGET)
+        )
+        for target, day in spans
+    ]
+    asked: list[Any] = []
+
+    def judged(told: weeks.Weeks, **_: Any) -> SimpleNamespace:
+        asked.append(told.contract.thresholds)
+        return SimpleNamespace(incidents=pl.concat(opened))
+
+    monkeypatch.setattr(budget.weeks, "judged", judged)
+    found = [
+        budget.of_budget(told, budget=budget.budget_of(text), candidate=cast(Any, None), parts=pl.DataFrame(), folder=tmp_path)
+        for text in ("1/customer_week", "2/shift")
+    ]
+    assert [each["incidents"] for each in found] == [3, 3]
+    assert [each["units"] for each in found] == [pytest.approx(4.0), 42]  # two customers for two weeks; three shifts a day
+    assert [each["ratio"] for each in found] == [pytest.approx(0.75), pytest.approx(3 / 42 / 2)]
+    assert found[0]["by_week"] == [1, 2]
+    assert [policy.budget.per for policy in asked] == ["customer_week", "shift"]
+    assert told.contract.thresholds.budget is None
+    assert budget.together(found)["incidents"] == 6
+    with pytest.raises(ValueError, match="month"):
+        budget.budget_of("1/month")
