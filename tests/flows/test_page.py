@@ -304,6 +304,7 @@ def test_a_page_replaces_the_one_before_in_one_step(tmp_path: Path) -> None:
     assert [path.name for path in ended.run.folder.iterdir()] == ["index.html"]
 
 
+@pytest.mark.slow  # another Python starts
 def test_plotly_is_imported_only_for_a_figure() -> None:
     told = subprocess.run(
         [sys.executable, "-c", "import flows.page, sys; print('plotly' in sys.modules)"], capture_output=True, text=True, check=True

@@ -123,6 +123,7 @@ def test_what_is_unconfirmed_is_hidden_from_training_and_counts_in_the_accuracy(
         replace(panel, unconfirmed=np.zeros((1, 2), dtype=np.bool_))
 
 
+@pytest.mark.slow  # it compiles
 def test_thresholds_know_nothing_of_what_an_outage_did_to_the_minutes_after_it() -> None:
     plain = make_panel(entities=2, steps=300, parameters=3, targets=(0, 1))
     network = Network(parameters=3, calendar=8, entities=2, targets=(0, 1), leads=(1,), shortcut=(1,), hidden=(4,), dense=4, embedding=2)
