@@ -113,12 +113,13 @@ def main(arguments: list[str] | None = None) -> int:
     off = [name for name, own in record.items() if abs(own["ratio"] - 1) > WITHIN]
     if asked.json:
         print(json.dumps({"budgets": record, "seconds": round(time.perf_counter() - began, 1), "missed": off}))
-        return bool(off)
-    for name, own in record.items():
-        print(
-            f"{name:18} realised {own['realised']:.2f}, {own['ratio']:.2f} of it ({min(own['by_seed']):.2f} to {max(own['by_seed']):.2f}), "
-            f"on {own['incidents']} incidents; found {own['found']} of {own['labelled']}"
-        )
+    else:
+        for name, own in record.items():
+            spread = f"{min(own['by_seed']):.2f} to {max(own['by_seed']):.2f}"
+            print(
+                f"{name:18} realised {own['realised']:.2f}, {own['ratio']:.2f} of it ({spread}), on {own['incidents']} incidents; "
+                f"found {own['found']} of {own['labelled']}"
+            )
     return bool(off)
 
 
